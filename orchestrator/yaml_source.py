@@ -1,4 +1,4 @@
-"""Strict YAML: text to plain values, with the line of every key, and ``--set`` on top.
+"""Strict YAML: text to plain values, with the line of every key.
 
 Scalars follow the YAML 1.2 core schema, not PyYAML's 1.1: ``1e-4`` is a number (1.1 reads text),
 ``010`` is ten (not eight), ``no`` and ``on`` are text (not booleans), ``1:30`` is text (not ninety).
@@ -19,7 +19,7 @@ import yaml
 
 from orchestrator.errors import ConfigError, Problem
 
-__all__ = ["Document", "Keys", "dotted", "parse_yaml", "read_yaml", "set_value"]
+__all__ = ["Document", "Keys", "dotted", "parse_yaml", "read_yaml"]
 
 MAX_BYTES: Final = 1_000_000
 MAX_ALIASES: Final = 100
@@ -84,7 +84,7 @@ def read_yaml(path: Path) -> Document:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError([Problem(where=source, key="", rule=f"cannot be read: {reason}")]) from None
     if len(data) > MAX_BYTES:
-        raise ConfigError([Problem(where=source, key="", rule="must be at most 1 MB; a sweep file is a page")])
+        raise ConfigError([Problem(where=source, key="", rule="must be at most 1 MB")])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -101,77 +101,6 @@ def parse_yaml(text: str, source: str, *, with_lines: bool = True) -> Document:
         ConfigError: `text` is empty, not YAML, has tags or merge keys, or is larger than the caps.
     """
     return _Builder(text, source, with_lines=with_lines).document()
-
-
-def set_value(document: Document, argument: str) -> None:
-    """Apply one ``--set a.b=x`` to `document`; `x` is read as YAML. What is wrong goes to its problems."""
-    path, equals, text = argument.partition("=")
-    where = f"--set {path.strip()}"
-    keys = path.strip().split(".")
-
-    def refuse(rule: str, *, value: str = "", hint: str = "") -> None:
-        document.problems.append(Problem(where=where, key=path.strip(), rule=rule, value=value, hint=hint))
-
-    if not equals or not all(keys):
-        where = "--set"
-        path = ""
-        refuse("must be key=value", value=repr(argument), hint="e.g. --set budget.trials=4")
-        return
-    try:
-        value = parse_yaml(text, where, with_lines=False).value
-    except ConfigError as error:
-        document.problems.extend(error.problems)
-        return
-    place = _descend(document.value, keys, refuse)
-    if place is not None:
-        container, last = place
-        container[last] = value
-        _mark(document, keys, where)
-
-
-def _descend(root: Any, keys: list[str], refuse: Any) -> tuple[Any, str | int] | None:
-    """The container and the key that `keys` end in, making mappings on the way; None when refused."""
-    node = root
-    for position, key in enumerate(keys):
-        last = position == len(keys) - 1
-        if isinstance(node, list):
-            if not key.isdecimal() or int(key[:6]) >= len(node):
-                indices = f"0 to {len(node) - 1}" if node else "none, as the list is empty"
-                refuse(f"{'.'.join(keys[:position])} is a list: its index must be {indices}", value=repr(key))
-                return None
-            if last:
-                return node, int(key)
-            node = node[int(key)]
-        elif isinstance(node, dict):
-            if last:
-                return node, key
-            if node.get(key) is None:
-                node[key] = {}
-            node = node[key]
-        else:
-            above = ".".join(keys[:position])
-            hint = f"--set {above}=... replaces it as a whole"
-            refuse(f"{above or 'the file'} is not a mapping, it is", value=_short(node), hint=hint)
-            return None
-    return None
-
-
-def _mark(document: Document, keys: list[str], where: str) -> None:
-    """Say that the value at `keys` and all below it was written at `where`."""
-    root = document.value
-    path: Keys = ()
-    for key in keys:
-        step: str | int = int(key) if isinstance(root, list) else key
-        root = root[step]
-        path = (*path, step)
-    for below in [keys_ for keys_ in document.marks if keys_[: len(path)] == path]:
-        del document.marks[below]
-    document.marks[path] = where
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class _Builder:
@@ -269,11 +198,11 @@ class _Builder:
             items.append(self._node(event, path))
         return items
 
-    def _alias(self, anchor: str, line: int) -> Any:
+    def _alias(self, anchor: str | None, line: int) -> Any:
         self._aliases += 1
         if self._aliases > MAX_ALIASES:
             self._refuse(line, f"must have at most {MAX_ALIASES} aliases")
-        if anchor not in self._anchors:
+        if anchor is None or anchor not in self._anchors:
             self._refuse(line, f"is not YAML: the alias *{anchor} has no anchor &{anchor} before it")
         value, size = self._anchors[anchor]
         self._count(size, line)

@@ -1,0 +1,62 @@
+"""Which tried configuration of a study to confirm, from validation scores alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator.ranking.study import InvalidTable, Run, read_runs
+from orchestrator.ranking.surface import Array, embed, fit
+
+__all__ = ["NoCompletedTrial", "choose", "choose_run", "coordinates"]
+
+
+class NoCompletedTrial(ValueError):
+    """A study has no completed search trial with a validation score: there is nothing to choose from."""
+
+
+def choose(trials: pa.Table) -> int:
+    """The number of the tried configuration whose smoothed validation score is best.
+
+    trials: the rows of one study, columns of TRIALS. Only completed trials of the search phases count: a
+    stopped trial's score belongs to fewer epochs, and on one scale with the others it would say "bad
+    configuration" where it means "short run". Confirmations, failed and stopped trials are ignored.
+
+    The maximum of noisy validation scores goes to a lucky trial as often as to a good one, and the luckier
+    the more trials there are; the posterior mean at the tried configurations asks the neighbours too. On a
+    tie the lowest number wins. Deterministic, and blind to the order of the rows.
+
+    Raises NoCompletedTrial when nothing completed, InvalidTable when the table holds more than one study, a
+    column that TRIALS has not (such as a test score), or an impossible value. Both are ValueErrors.
+    """
+    runs = read_runs(trials)
+    studies = sorted({run.study for run in runs})
+    if len(studies) > 1:
+        raise InvalidTable(f"choose reads one study, got {len(studies)}: {studies[:3]}")
+    return choose_run(runs).number
+
+
+def choose_run(runs: Sequence[Run]) -> Run:
+    """`choose` on runs already read. Raises NoCompletedTrial."""
+    tried = sorted(
+        (run for run in runs if run.phase != "confirmation" and run.scored), key=lambda run: run.number
+    )
+    if not tried:
+        name = repr(runs[0].study) if runs else "the study"
+        raise NoCompletedTrial(f"{name}: no completed search trial among {len(runs)} runs")
+    scores = np.array([run.val_score for run in tried], dtype=np.float64)
+    points = coordinates(tried)
+    # Rounded far below any meaning: equal configurations tie instead of differing in the last bit.
+    smoothed = np.round(fit(points, scores).mean(points), 12)
+    return tried[int(np.argmax(smoothed))]
+
+
+def coordinates(runs: Sequence[Run]) -> Array:
+    """The runs' kernel coordinates, shape (n, 4)."""
+    return embed(
+        [run.freeze_frac for run in runs],
+        [run.learning_rate for run in runs],
+        [run.head_learning_rate for run in runs],
+    )

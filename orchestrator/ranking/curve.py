@@ -1,0 +1,98 @@
+"""Tuning curves: the test score to expect of the validation-best of n random trials.
+
+Trials that an optimiser placed are not a random sample, and expected-best-of-n computed from them is far too
+high, so there are two estimators here: one from the random trials alone, one that replays random search on
+draws of the surface, which may use every trial because it conditions on where they were placed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln
+
+from orchestrator.ranking.study import Run
+from orchestrator.ranking.surface import Array, embed
+
+__all__ = ["CURVE_AT", "expected_best", "random_configurations", "replay", "slice_curve"]
+
+CURVE_AT = (1, 2, 4, 8)
+
+
+def expected_best(val_scores: Array, test_scores: Array, n: int) -> Array:
+    """Mean test score of the validation-best of n over all n-subsets of N trials: an unbiased U-statistic.
+
+    sum_i C(i-1, n-1) / C(N, n) test_(i), sorted by validation score (Tang et al. 2020, arXiv:2004.13705, with
+    the test score in place of the maximum). Equal validation scores are broken by position.
+
+    val_scores, test_scores: shape (..., N), iid trials in the last axis. Returns shape (...).
+    Raises ValueError unless 1 <= n <= N.
+    """
+    size = val_scores.shape[-1]
+    if not 1 <= n <= size:
+        raise ValueError(f"the best of {n} is undefined with {size} trials")
+    order = np.argsort(val_scores, axis=-1, kind="stable")
+    ranked = np.take_along_axis(test_scores, order, axis=-1)
+    place = np.arange(n, size + 1, dtype=np.float64)  # the best of n is never among the n - 1 worst
+    log_weight = _log_choose(place - 1, n - 1) - _log_choose(np.float64(size), n)
+    weights = np.zeros(size)
+    weights[n - 1 :] = np.exp(log_weight)
+    best: Array = ranked @ (weights / weights.sum())
+    return best
+
+
+def slice_curve(val_scores: Sequence[float], test_scores: Sequence[float]) -> dict[int, float]:
+    """The model-free check of `replay`: the curve from a study's completed random trials alone.
+
+    n -> expected test score (metric's unit), for the n of CURVE_AT that the number of trials allows.
+    """
+    val, test = np.asarray(val_scores, dtype=np.float64), np.asarray(test_scores, dtype=np.float64)
+    return {n: float(expected_best(val, test, n)) for n in CURVE_AT if n <= len(val)}
+
+
+def replay(surface: Array, seed_sds: Array, val_noise: float, rng: np.random.Generator) -> Array:
+    """Random search replayed on draws of the surface: shape (draws, len(CURVE_AT)), metric's unit.
+
+    surface: (draws, M), the noise-free score at M random configurations, M >= 8. seed_sds: (draws,), sd
+    between seeds. val_noise: variance that the finite validation set adds to one run's validation score. A
+    lucky seed shows on both sets, a lucky validation example on one: picking by validation keeps the first
+    and loses the second.
+    """
+    runs = surface + seed_sds[:, None] * rng.standard_normal(surface.shape)
+    seen = runs + math.sqrt(val_noise) * rng.standard_normal(surface.shape)
+    return np.stack([expected_best(seen, runs, n) for n in CURVE_AT], axis=-1)
+
+
+def random_configurations(search: Sequence[Run], num: int, rng: np.random.Generator) -> Array:
+    """`num` configurations as the study's own random phase would draw them, embedded: shape (num, 4).
+
+    The space is not in the tables, but its random trials are, whatever became of them: failed and stopped
+    ones tell where the search was allowed to look. Each range is the sample's own, widened by range / (N - 1)
+    on both sides, the unbiased estimate for a uniform sample. Depths are whole blocks and the deepest
+    possible one has no learning rate, as in the search. Without random trials every search trial stands in.
+    """
+    drawn = [run for run in search if run.phase == "random"] or list(search)
+    num_blocks = drawn[0].num_blocks
+    depths = _uniform([float(run.freeze_depth) for run in drawn], num, rng)
+    depth = np.clip(np.rint(depths), 0, num_blocks)
+    rates = [math.log10(run.learning_rate) for run in drawn if run.learning_rate is not None]
+    # Drawn even when unused, so that the head's rates do not depend on it.
+    rate = _uniform(rates or [0.0], num, rng)
+    head = _uniform([math.log10(run.head_learning_rate) for run in drawn], num, rng)
+    tuned = [bool(rates) and value < num_blocks for value in depth]
+    learning_rate = [10.0 ** float(value) if keep else None for value, keep in zip(rate, tuned, strict=True)]
+    return embed(depth / max(num_blocks, 1), learning_rate, 10.0**head)
+
+
+def _uniform(sample: Sequence[float], num: int, rng: np.random.Generator) -> Array:
+    low, high = min(sample), max(sample)
+    margin = (high - low) / (len(sample) - 1) if len(sample) > 1 else 0.0
+    return rng.uniform(0.0, 1.0, num) * (high - low + 2 * margin) + low - margin
+
+
+def _log_choose(total: npt.NDArray[np.float64] | np.float64, chosen: int) -> Array:
+    value: Array = gammaln(total + 1) - gammaln(chosen + 1) - gammaln(total - chosen + 1)
+    return value

@@ -1,0 +1,145 @@
+"""What the ranking may claim: the covariance of the scores and the simultaneous rank intervals.
+
+Percentiles of resampled ranks are not confidence intervals for ranks; differences of all pairs at once are
+(Mogstad, Romano, Shaikh and Wilhelm 2024, "Inference for ranks", Review of Economic Studies 91).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Simultaneous",
+    "examples_bound",
+    "examples_covariance",
+    "joint_draws",
+    "nearest_psd",
+    "run_noise",
+    "simultaneous",
+]
+
+Array = npt.NDArray[np.float64]
+Bits = npt.NDArray[np.bool_]
+
+_DRAWS = 10_000
+_F1_INFLATION = 4.0
+
+
+def run_noise(correct: Bits) -> float:
+    """Mean over examples of the variance between runs of one configuration, in [0, 0.5].
+
+    correct: shape (r, num_test), r >= 2. Divided by the number of examples it is the variance that a finite
+    set adds to one run's accuracy beyond what all runs share, so a floor for the variance between seeds.
+    """
+    return float(np.mean(np.var(correct.astype(np.float64), axis=0, ddof=1)))
+
+
+def examples_covariance(correct: Sequence[Bits]) -> Array:
+    """Covariance of K backbones' mean accuracies from having drawn these test examples: shape (K, K).
+
+    correct: per backbone the per-example correctness of its confirmations, shape (r_k, num_test), r_k >= 2,
+    the same examples in the same order. Backbones fail on the same hard examples, so differences are known
+    much better than accuracies. On the diagonal the noise between runs is removed: seeds are counted
+    elsewhere. A backbone's own variance depends on no other backbone. Not necessarily positive semidefinite.
+    """
+    num_test = correct[0].shape[1]
+    means = np.stack([bits.mean(axis=0) for bits in correct])
+    centred = means - means.mean(axis=1, keepdims=True)
+    covariance: Array = centred @ centred.T / max(num_test - 1, 1)
+    for row, bits in enumerate(correct):
+        covariance[row, row] = max(covariance[row, row] - run_noise(bits) / len(bits), 0.0)
+    covariance /= num_test
+    return covariance
+
+
+def examples_bound(scores: Array, num_test: int) -> Array:
+    """A conservative stand-in for `examples_covariance` when the metric is macro F1: shape (K, K), diagonal.
+
+    Per-example correctness does not give macro F1's variance: an error in a rare class weighs more. Macro
+    recall over C classes with shares p_c has (1 / C^2) sum 1 / p_c times the variance of an accuracy, which
+    is 4 for two classes of 93 % and 7 %, and less for long-tailed sets with more classes; macro F1 stays
+    below macro recall. So: 4 f (1 - f) / num_test, with f moved to within [0.1, 0.9] so that a perfect score
+    keeps a variance, and no pairing between backbones although there is some. Sharper would need the
+    predicted labels.
+    """
+    level = np.clip(scores, 0.1, 0.9)
+    return np.diag(_F1_INFLATION * level * (1.0 - level) / num_test)
+
+
+def nearest_psd(matrix: Array) -> Array:
+    """The symmetric matrix with its negative eigenvalues set to zero."""
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    if values.min() >= 0:
+        return matrix
+    repaired: Array = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return repaired
+
+
+def joint_draws(covariance: Array, seed: int) -> Array:
+    """Zero-mean normal draws with this covariance (K, K), singular or not: shape (10000, K)."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    normal = np.random.default_rng([seed, 1]).standard_normal((_DRAWS, len(covariance)))
+    draws: Array = normal @ root.T
+    return draws
+
+
+@dataclass(frozen=True, slots=True)
+class Simultaneous:
+    """All pairwise claims about K scores at once."""
+
+    critical: float  # quantile of max |t| over all pairs; 0 with one backbone
+    better: npt.NDArray[np.bool_]  # (K, K): row is significantly better than column (step-down)
+    sd: Array  # (K, K), of the differences
+    low: npt.NDArray[np.intp]  # (K,), best possible rank, 1-based
+    high: npt.NDArray[np.intp]  # (K,), worst possible rank
+
+
+def simultaneous(scores: Array, covariance: Array, confidence: float, seed: int) -> Simultaneous:
+    """Step-down max-|t| over all pairs, and the rank intervals that follow.
+
+    scores: (K,). covariance: (K, K), of their errors. With probability `confidence` no pair is put in the
+    wrong order, hence all true ranks lie in [1 + significantly better ones, K - significantly worse ones]
+    together (Romano and Wolf 2005 for the step-down: what is rejected makes room for the rest). `critical` is
+    the first step's quantile: intervals difference +- critical * sd hold simultaneously; the step-down may
+    decide a pair whose interval just touches zero.
+    """
+    count = len(scores)
+    variances = np.diag(covariance)
+    spread = np.sqrt(np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0.0))
+    # Rounding leaves about 1e-9 where two errors are one and the same: there the order is plain.
+    safe = np.where(spread > 1e-9, spread, np.inf)
+    difference = scores[:, None] - scores[None, :]
+    statistic = np.abs(difference) / safe
+    statistic[(spread <= 1e-9) & (np.abs(difference) > 1e-9)] = np.inf
+    draws = joint_draws(covariance, seed)
+    open_pairs = np.triu(np.ones((count, count), dtype=np.bool_), 1)
+    rejected = np.zeros_like(open_pairs)
+    first: float | None = None
+    while open_pairs.any():
+        critical = _quantile_of_max(draws, safe, open_pairs, confidence)
+        first = critical if first is None else first
+        found = open_pairs & (statistic > critical)
+        if not found.any():
+            break
+        rejected |= found
+        open_pairs &= ~found
+    rejected |= rejected.T
+    better = rejected & (difference > 0)
+    low = 1 + better.sum(axis=0)
+    high = count - better.sum(axis=1)
+    return Simultaneous(first or 0.0, better, spread, low, high)
+
+
+def _quantile_of_max(draws: Array, sd: Array, pairs: npt.NDArray[np.bool_], confidence: float) -> float:
+    largest = np.zeros(len(draws))
+    for row in range(len(sd)):  # a row of pairs at a time: K^2 / 2 columns of draws would not fit for large K
+        columns = np.flatnonzero(pairs[row])
+        if len(columns):
+            gaps = np.abs(draws[:, [row]] - draws[:, columns]) / sd[row, columns]
+            largest = np.maximum(largest, gaps.max(axis=1))
+    return float(np.quantile(largest, confidence))

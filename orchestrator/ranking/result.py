@@ -1,0 +1,285 @@
+"""From tables of runs to the ranking: every task apart, every study scored alone, then compared."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.special import ndtr, ndtri
+
+from orchestrator.ranking.interval import (
+    Array,
+    Simultaneous,
+    examples_bound,
+    examples_covariance,
+    joint_draws,
+    nearest_psd,
+    simultaneous,
+)
+from orchestrator.ranking.options import COMPONENTS, MEASURED, RankingOptions
+from orchestrator.ranking.schema import PAIRS, RANKING
+from orchestrator.ranking.score import Estimate, Evidence, estimate, gather
+from orchestrator.ranking.study import read_studies
+from orchestrator.ranking.verdict import Variances, Verdict, binding_limit, needed_num_test, sentences
+
+__all__ = ["Ranking", "rank"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranking:
+    """What `rank` returns."""
+
+    table: pa.Table
+    """Schema RANKING: a row per study, by task, then rank; insufficient ones last, by name."""
+    pairs: pa.Table
+    """Schema PAIRS: a row per pair of ranked backbones of a task."""
+    verdicts: tuple[Verdict, ...]
+    """One per task, by name."""
+    options: RankingOptions
+    """What it was computed with."""
+
+
+def rank(trials: pa.Table, tests: pa.Table, *, options: RankingOptions | None = None) -> Ranking:
+    """Rank the backbones of every task in the tables, each task apart.
+
+    trials: columns of TRIALS, any number of studies. tests: columns of TESTS; rows may be missing.
+    options: RankingOptions() when left out.
+
+    Score = weighted mean of chance-normalised test results under conditions of use: quality (fully tuned) and
+    ease (1 to 8 random trials). Two claims about ranks: *found* compares the tuned configurations and covers
+    seeds and the finite test set (Jordan 2023, arXiv:2304.01910, on why examples must be counted);
+    *attainable*, the headline, compares the backbones and adds how much better each could still be than what
+    was found.
+
+    Everything is deterministic and independent of row order. No study's score or own interval depends on
+    another study; rank intervals, p_best and pairs do, by their nature.
+
+    With macro F1 as metric, the test set's part is a conservative bound (see `examples_bound`), because macro
+    F1 cannot be resampled from per-example correctness.
+
+    Raises InvalidTable (a ValueError) when a table breaks its schema or contradicts itself.
+    """
+    options = options or RankingOptions()
+    studies = read_studies(trials, tests)
+    rows: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
+    verdicts: list[Verdict] = []
+    for _, members in itertools.groupby(studies, key=lambda study: study.task):
+        task = _Task([gather(study) for study in members], options)
+        rows += task.rows()
+        pairs += task.pairs()
+        verdicts.append(task.verdict())
+    return Ranking(
+        table=pa.Table.from_pylist(rows, schema=RANKING),
+        pairs=pa.Table.from_pylist(pairs, schema=PAIRS),
+        verdicts=tuple(verdicts),
+        options=options,
+    )
+
+
+class _Task:
+    """The studies of one task, compared."""
+
+    def __init__(self, evidence: Sequence[Evidence], options: RankingOptions) -> None:
+        self.options = options
+        self.insufficient = [item for item in evidence if item.reason is not None]
+        ranked = [item for item in evidence if item.reason is None]
+        scored = [(item, estimate(item, options.shares(), options.seed)) for item in ranked]
+        # Studies come sorted by name, so equal scores stay in that order.
+        scored.sort(key=lambda pair: -pair[1].score)
+        self.evidence = [item for item, _ in scored]
+        self.estimates: list[Estimate] = [value for _, value in scored]
+        self.scores = np.array([value.score for value in self.estimates])
+        self.seeds = np.array([value.seed_variance for value in self.estimates])
+        self.tuning = np.array([value.regret_variance for value in self.estimates])
+        self.own_examples, self.examples = self._examples()
+        self.found = self._compare(np.zeros(len(scored)))
+        self.attainable = self._compare(self.tuning)
+
+    def _examples(self) -> tuple[Array, Array]:
+        """The finite test set's part of the variance, in score units: each study's own, and jointly."""
+        if not self.evidence:
+            return np.zeros(0), np.zeros((0, 0))
+        first = self.evidence[0].results[0]
+        correct = [item.correct for item in self.evidence]
+        if first.metric == "accuracy":
+            covariance = examples_covariance(correct)
+        else:
+            means = np.array([np.mean([result.score for result in item.results]) for item in self.evidence])
+            covariance = examples_bound(means, first.correct.size)
+        # All components of one backbone are scored on the same examples, so their errors are taken as one.
+        covariance = covariance / (1.0 - first.chance) ** 2
+        return np.diag(covariance).copy(), nearest_psd(covariance)
+
+    def _covariance(self, tuning: Array) -> Array:
+        return self.examples + np.diag(self.seeds + tuning)
+
+    def _compare(self, tuning: Array) -> Simultaneous | None:
+        if not self.evidence:
+            return None
+        return simultaneous(self.scores, self._covariance(tuning), self.options.confidence, self.options.seed)
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows = []
+        if self.found is not None and self.attainable is not None:
+            draws = self.scores + joint_draws(self._covariance(self.tuning), self.options.seed)
+            top = draws >= draws.max(axis=1, keepdims=True)
+            p_best = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
+            quantile = float(ndtri(0.5 + self.options.confidence / 2))
+            for index, (item, value) in enumerate(zip(self.evidence, self.estimates, strict=True)):
+                own = value.seed_variance + value.regret_variance + float(self.own_examples[index])
+                reach = quantile * math.sqrt(own)
+                rows.append(
+                    _row(item)
+                    | {
+                        "status": "ranked",
+                        "rank": 1 + int(np.sum(self.scores > value.score)),
+                        "rank_low": int(self.attainable.low[index]),
+                        "rank_high": int(self.attainable.high[index]),
+                        "found_rank_low": int(self.found.low[index]),
+                        "found_rank_high": int(self.found.high[index]),
+                        "tied_with_leader": not bool(self.attainable.better[0, index]),
+                        "p_best": float(p_best[index]),
+                        "score": value.score,
+                        "ci_low": value.score - reach,
+                        "ci_high": value.score + reach,
+                        "quality": value.quality,
+                        "quality_sd": math.sqrt(value.quality_variance + float(self.own_examples[index])),
+                        "ease": value.ease,
+                    }
+                )
+        rows += [_row(item) | {"status": "insufficient", "reason": item.reason} for item in self.insufficient]
+        return rows
+
+    def pairs(self) -> list[dict[str, Any]]:
+        if self.attainable is None:
+            return []
+        rows = []
+        for a, b in itertools.combinations(range(len(self.evidence)), 2):
+            difference = float(self.scores[a] - self.scores[b])
+            sd = float(self.attainable.sd[a, b])
+            reach = self.attainable.critical * sd
+            rows.append(
+                {
+                    "task": self.evidence[a].study.task,
+                    "a": self.evidence[a].study.backbone,
+                    "b": self.evidence[b].study.backbone,
+                    "difference": difference,
+                    "ci_low": difference - reach,
+                    "ci_high": difference + reach,
+                    "p_a_beats_b": _p_positive(difference, sd),
+                    "p_tied": _p_positive(difference + self.options.eps, sd)
+                    - _p_positive(difference - self.options.eps, sd),
+                    "distinguishable": bool(self.attainable.better[a, b]),
+                }
+            )
+        return rows
+
+    def verdict(self) -> Verdict:
+        everyone = sorted([*self.evidence, *self.insufficient], key=lambda item: item.study.backbone)
+        budget = tuple((item.study.backbone, len(item.study.search)) for item in everyone)
+        weights = self.options.weights
+        names = [item.study.backbone for item in self.evidence]
+        num_test = self.evidence[0].results[0].correct.size if self.evidence else None
+        verdict = Verdict(
+            task=everyone[0].study.task,
+            leaders=(),
+            sentences=(),
+            limit=None,
+            min_detectable_gap=None,
+            num_test_needed=None,
+            measured=tuple(name for name in MEASURED if weights.get(name, 0.0) > 0),
+            unmeasured=tuple(
+                name for name in COMPONENTS if name not in MEASURED and weights.get(name, 0.0) > 0
+            ),
+            budget=budget,
+            equal_budget=len({count for _, count in budget}) <= 1,
+            insufficient=tuple(item.study.backbone for item in everyone if item.reason is not None),
+        )
+        tied: list[str] = []
+        if self.attainable is not None and num_test is not None:
+            parts = self._top_variances()
+            beaten = self.attainable.better[0]
+            tied = [name for name, worse in zip(names[1:], beaten[1:], strict=True) if not worse]
+            verdict = replace(
+                verdict,
+                leaders=tuple(name for name, low in zip(names, self.attainable.low, strict=True) if low == 1),
+                limit=binding_limit(parts),
+            )
+            if len(names) > 1:
+                critical = self.attainable.critical
+                upper = self.attainable.sd[np.triu_indices(len(names), 1)]
+                told_apart = bool(self.attainable.better[0, 1])
+                difference = float(self.scores[0] - self.scores[1])
+                verdict = replace(
+                    verdict,
+                    min_detectable_gap=critical * float(np.median(upper)),
+                    num_test_needed=None
+                    if told_apart
+                    else needed_num_test(difference, parts, critical, num_test),
+                )
+        words = sentences(
+            ranked=names, tied=tied, verdict=verdict, confidence=self.options.confidence, num_test=num_test
+        )
+        return replace(verdict, sentences=words)
+
+    def _top_variances(self) -> Variances:
+        """Parts of the variance of the top two's difference, or of the only score."""
+        top = slice(0, 2)
+        examples = self.examples[top, top]
+        contrast = np.array([1.0, -1.0])[: len(examples)]
+        return Variances(
+            seeds=float(self.seeds[top].sum()),
+            examples=max(float(contrast @ examples @ contrast), 0.0),
+            tuning=float(self.tuning[top].sum()),
+        )
+
+
+def _row(item: Evidence) -> dict[str, Any]:
+    """The columns that every study has, ranked or not."""
+    study, chosen = item.study, item.chosen
+    scores = [result.score for result in item.results]
+    result = next(iter(study.tests.values()), None)
+    costs = [run.duration_s for run in study.runs if run.duration_s is not None]
+    states = [run.state for run in study.search]
+    row: dict[str, Any] = {
+        "task": study.task,
+        "backbone": study.backbone,
+        "confirmation_mean": float(np.mean(scores)) if scores else None,
+        "confirmation_sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        "num_confirmations": item.num_confirmations,
+        "num_collapsed": item.num_collapsed,
+        "num_confirmations_lost": len(study.confirmations) - item.num_confirmations,
+        "num_blocks": study.runs[0].num_blocks,
+        "test_metric": result.metric if result else study.runs[0].metric,
+        "chance": result.chance if result else None,
+        "num_test": result.correct.size if result else None,
+        "num_trials": len(states),
+        "num_completed": states.count("completed"),
+        "num_stopped": states.count("stopped"),
+        "num_failed": states.count("failed"),
+        "cost_s": math.fsum(costs) if costs else None,
+    }
+    if chosen is not None:
+        again = [run.duration_s for run in [*item.confirmed, chosen] if run.duration_s is not None]
+        row |= {
+            "chosen_number": chosen.number,
+            "best_freeze_depth": chosen.freeze_depth,
+            "best_learning_rate": chosen.learning_rate,
+            "best_head_learning_rate": chosen.head_learning_rate,
+            "val_score": chosen.val_score,
+            "run_cost_s": float(np.mean(again)) if again else None,
+        }
+    return row
+
+
+def _p_positive(mean: float, sd: float) -> float:
+    """P(N(mean, sd^2) > 0); one half for a certain zero."""
+    if sd <= 0:
+        return 0.5 if mean == 0 else float(mean > 0)
+    return float(ndtr(mean / sd))

@@ -1,0 +1,196 @@
+"""The score of one study, from that study's own runs alone, and the variance of each kind of luck in it.
+
+Nothing here sees another backbone: adding one to a table, or dropping it, moves nobody's score. Z-scores,
+min-max scaling and mean ranks do not have that property.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.ranking.choice import NoCompletedTrial, choose_run, coordinates
+from orchestrator.ranking.curve import random_configurations, replay
+from orchestrator.ranking.interval import run_noise
+from orchestrator.ranking.study import Run, Study, TestResult, collapsed
+from orchestrator.ranking.surface import Array, fit
+
+__all__ = ["MIN_COMPLETED", "MIN_CONFIRMATIONS", "Estimate", "Evidence", "estimate", "gather", "normalise"]
+
+MIN_CONFIRMATIONS = 2
+MIN_COMPLETED = 3
+FLOOR = -0.2
+
+_DRAWS = 1_000
+_CANDIDATES = 128  # random configurations: where draws are searched and random search is replayed
+
+
+def normalise(value: npt.ArrayLike, chance: float) -> Array:
+    """(value - chance) / (1 - chance), clipped below at -0.2: 0 is the majority class, 1 is perfect."""
+    return np.maximum((np.asarray(value, dtype=np.float64) - chance) / (1.0 - chance), FLOOR)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What a study has to show for its chosen configuration."""
+
+    study: Study
+    chosen: Run | None  # None when no search trial completed
+    confirmed: tuple[Run, ...]  # confirmations of `chosen` that count
+    num_confirmations: int  # measured, collapsed ones included
+    num_collapsed: int
+    reason: str | None  # why the study cannot be ranked; None where it can
+
+    @property
+    def results(self) -> list[TestResult]:
+        return [self.study.tests[run.number] for run in self.confirmed]
+
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Per-example correctness of the confirmations that count, shape (r, num_test)."""
+        return np.stack([result.correct for result in self.results])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """Score of one study. Chance-normalised fractions and variances of those."""
+
+    quality: float
+    ease: float
+    score: float
+    seed_variance: float  # of the score: seeds, and a surface known from few runs
+    regret_variance: float  # of the score: how much better the backbone could be than what was found
+    quality_variance: float  # of the quality alone, as seed_variance
+
+
+def gather(study: Study) -> Evidence:
+    """Find the chosen configuration and the confirmations that count for it."""
+    try:
+        chosen = choose_run(study.runs)
+    except NoCompletedTrial:
+        return Evidence(
+            study=study,
+            chosen=None,
+            confirmed=(),
+            num_confirmations=0,
+            num_collapsed=0,
+            reason="no search trial completed",
+        )
+    measured = [run for run in study.confirmations if run.state == "completed" and run.number in study.tests]
+    chosen = _confirmed_configuration(study, measured, chosen)
+    here = [run for run in measured if run.configuration == chosen.configuration]
+    fell = collapsed([study.tests[run.number].score for run in here])
+    confirmed = tuple(run for run, out in zip(here, fell, strict=True) if not out)
+    num_completed = sum(run.scored for run in study.search)
+    reasons = []
+    if num_completed < MIN_COMPLETED:
+        reasons.append(f"{num_completed} completed search trials, at least {MIN_COMPLETED} are needed")
+    if len(confirmed) < MIN_CONFIRMATIONS:
+        reasons.append(
+            f"{len(confirmed)} usable confirmations of the chosen configuration "
+            f"({len(here)} measured, {int(fell.sum())} collapsed), at least {MIN_CONFIRMATIONS} are needed"
+        )
+    return Evidence(
+        study=study,
+        chosen=chosen,
+        confirmed=confirmed,
+        num_confirmations=len(here),
+        num_collapsed=int(fell.sum()),
+        reason="; ".join(reasons) or None,
+    )
+
+
+def _confirmed_configuration(study: Study, measured: Sequence[Run], chosen: Run) -> Run:
+    """The trial that the confirmations confirm.
+
+    Normally `chosen`. A sweep resumed with more trials may have confirmed what was best before them: then the
+    claim is about the configuration that was confirmed most often, if some trial tried it.
+    """
+    counts: dict[tuple[object, ...], int] = {}
+    for run in measured:
+        counts[run.configuration] = counts.get(run.configuration, 0) + 1
+    if counts.get(chosen.configuration, 0) >= MIN_CONFIRMATIONS:
+        return chosen
+    tried = [run for run in study.search if run.scored]
+    return max([chosen, *tried], key=lambda run: counts.get(run.configuration, 0))  # the first of equals
+
+
+def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Estimate:
+    """Score a study whose evidence is sufficient (`reason` is None).
+
+    shares: weights of "quality" and "ease", summing to 1. The same seed serves every study: equal tables give
+    equal scores, and differences between studies carry less Monte-Carlo noise.
+
+    Quality is the posterior mean of the test surface at the chosen configuration, from the confirmations and
+    the search trials around it. Ease is the mean of the replayed tuning curve at 1, 2, 4 and 8 random trials.
+    Both come from one set of posterior draws, so their covariance is in `seed_variance`.
+    """
+    study, chosen = evidence.study, evidence.chosen
+    assert chosen is not None  # what `reason is None` says, for the type checker
+    chance = evidence.results[0].chance
+    correct = evidence.correct
+    noise = run_noise(correct)
+    num_val = next((run.num_val for run in study.runs if run.num_val), None)
+
+    runs, scores = _pooled(evidence)
+    here = coordinates([chosen])
+    surface = fit(coordinates(runs), scores, noise / correct.shape[1])
+    tried = coordinates([run for run in study.search if run.scored])
+    candidates = random_configurations(study.search, _CANDIDATES, np.random.default_rng([seed, 2]))
+    rng = np.random.default_rng([seed, 3])
+    draws, seed_sds = surface.draw(np.vstack([here, tried, candidates]), _DRAWS, rng)
+
+    at_chosen = draws[:, 0]
+    regret = draws.max(axis=1) - at_chosen
+    curve = replay(draws[:, 1 + len(tried) :], seed_sds, noise / num_val if num_val else 0.0, rng)
+    ease_draws = normalise(curve, chance).mean(axis=1)
+    quality_draws = normalise(at_chosen, chance)
+    score_draws = shares["quality"] * quality_draws + shares["ease"] * ease_draws
+
+    quality = float(normalise(surface.mean(here)[0], chance))
+    ease = float(ease_draws.mean())
+    return Estimate(
+        quality=quality,
+        ease=ease,
+        score=shares["quality"] * quality + shares["ease"] * ease,
+        seed_variance=float(np.var(score_draws)),
+        regret_variance=float(np.var(shares["quality"] * regret / (1.0 - chance))),
+        quality_variance=float(np.var(quality_draws)),
+    )
+
+
+def _pooled(evidence: Evidence) -> tuple[list[Run], Array]:
+    """Runs and test scores that the test surface is fitted to.
+
+    All completed search trials and all confirmations that did not collapse. Where a trial has no test score
+    its validation score stands in, shifted by the study's own median difference between the two sets.
+    """
+    study = evidence.study
+    assert evidence.chosen is not None
+    dropped = evidence.chosen.configuration
+    runs = [run for run in study.search if run.scored]
+    runs += [
+        run
+        for run in study.confirmations
+        if run in evidence.confirmed
+        or (run.state == "completed" and run.number in study.tests and run.configuration != dropped)
+    ]
+    both = [
+        study.tests[run.number].score - run.val_score
+        for run in runs
+        if run.number in study.tests and run.val_score is not None
+    ]
+    shift = float(np.median(both)) if both else None
+    kept: list[Run] = []
+    scores: list[float] = []
+    for run in runs:
+        if run.number in study.tests:
+            kept.append(run)
+            scores.append(study.tests[run.number].score)
+        elif shift is not None and run.val_score is not None:
+            kept.append(run)
+            scores.append(run.val_score + shift)
+    return kept, np.array(scores, dtype=np.float64)

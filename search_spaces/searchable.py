@@ -1,0 +1,50 @@
+"""Which fields of `FinetuneConfig` may be searched, and which values each takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import MappingProxyType
+from typing import Final, get_args, get_type_hints
+
+from trainables.config import FinetuneConfig
+from trainables.errors import InvalidConfig
+
+__all__ = ["FREEZE_DEPTH", "MANAGED", "SEARCHABLE", "Value", "broken_rule", "options"]
+
+Value = int | float | str
+
+FREEZE_DEPTH: Final = "freeze_depth"
+
+MANAGED: Final = ("backbone", "max_epochs", "seed")
+"""Set by the sweep's plan, never sampled: the backbone is what is ranked, the epochs are the
+scheduler's, and a seed is noise to average over."""
+
+
+def _kinds() -> dict[str, type]:
+    hints = get_type_hints(FinetuneConfig)
+    names = (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in MANAGED)
+    return {name: hints[name] if isinstance(hints[name], type) else str for name in names}
+
+
+SEARCHABLE: Final = MappingProxyType(_kinds())
+"""Field name -> int, float or str (one of `options`)."""
+
+
+def options(name: str) -> tuple[str, ...]:
+    """The texts that field `name` takes, ``("adamw", "sgd")``; empty for a number."""
+    return tuple(map(str, get_args(get_type_hints(FinetuneConfig)[name])))
+
+
+def broken_rule(name: str, value: Value) -> str | None:
+    """The rule of field `name` that `value` breaks, e.g. ``must be in (0, 1]``; None when it fits.
+
+    `FinetuneConfig` itself is asked, so that its rules are written once. A head learning rate of 0,
+    which a single run may want, is refused: a linear probe with it trains nothing at all.
+    """
+    if name == "head_learning_rate" and value == 0:
+        return "must be > 0, or a linear probe trains nothing"
+    try:
+        FinetuneConfig(backbone="any", **{name: value})  # type: ignore[arg-type]  # the field's kind
+    except InvalidConfig as error:
+        return str(error).removeprefix(f"{name} ").rpartition(", got ")[0]
+    return None

@@ -1,0 +1,133 @@
+"""Where labelled images come from, before they are decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from trainables.errors import DataError
+
+__all__ = ["ImageSource", "open_source"]
+
+SPLIT_FOLDERS: Final = ("train", "val", "test")
+IMAGE_SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSource:
+    """Labelled images of one dataset, none of them read yet."""
+
+    key: str
+    """Changes when the data change; names what is decoded from them."""
+
+    names: tuple[str, ...]
+    """Of each image: its path under the root, or its number in a bundled set."""
+
+    labels: npt.NDArray[np.int64]
+    given_split: npt.NDArray[np.int64] | None
+    """0 train, 1 val, 2 test for each image, or None where the source has no splits."""
+
+    class_names: tuple[str, ...]
+    load: Callable[[int], Image.Image]
+    """RGB image by position. Raises OSError or ValueError for one that cannot be read."""
+
+    framed: bool
+    """Whether the subject fills the image, so that nothing of it may be cropped away."""
+
+
+def open_source(data: str) -> ImageSource:
+    """Open ``digits`` or an image folder.
+
+    Raises:
+        DataError: no such folder, or not one of labelled images.
+    """
+    return _open_digits() if data == "digits" else _open_folder(Path(data))
+
+
+def _open_digits() -> ImageSource:
+    """1,797 handwritten digits of 8 x 8 grey levels 0..16 (UCI, bundled with scikit-learn)."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    labels = bunch.target.astype(np.int64)
+    return ImageSource(
+        key=hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()[:16],
+        names=tuple(f"digits[{i}]" for i in range(len(labels))),
+        labels=labels,
+        given_split=None,
+        class_names=tuple(str(name) for name in bunch.target_names),
+        load=lambda index: Image.fromarray(images[index]).convert("RGB"),
+        framed=True,
+    )
+
+
+def _open_folder(root: Path) -> ImageSource:
+    if not root.is_dir():
+        raise DataError(f"data {str(root)!r} is neither 'digits' nor a folder; looked in {root.resolve()}")
+    folders = {part: root / part for part in SPLIT_FOLDERS if (root / part).is_dir()}
+    if folders and "train" not in folders:
+        raise DataError(f"{root} has {' and '.join(folders)} but no train folder")
+    parts = list(folders.values()) or [root]
+    class_names = _class_names(parts)
+    files = [
+        (path, class_names.index(folder.name), SPLIT_FOLDERS.index(part.name) if folders else 0)
+        for part in parts
+        for folder in sorted(part.iterdir())
+        if folder.is_dir()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    paths = [path for path, _, _ in files]
+    return ImageSource(
+        key=_folder_key(root, paths),
+        names=tuple(str(path.relative_to(root)) for path in paths),
+        labels=np.array([label for _, label, _ in files], dtype=np.int64),
+        given_split=np.array([part for _, _, part in files], dtype=np.int64) if folders else None,
+        class_names=class_names,
+        load=lambda index: _read(paths[index]),
+        framed=False,
+    )
+
+
+def _class_names(parts: list[Path]) -> tuple[str, ...]:
+    """Names of the class folders, which every given split must share."""
+    by_part = {part: sorted(f.name for f in part.iterdir() if f.is_dir()) for part in parts}
+    names = by_part[parts[0]]
+    for part, found in by_part.items():
+        if found != names:
+            differing = ", ".join(sorted(set(found) ^ set(names)))
+            raise DataError(f"{part} and {parts[0]} must have the same class folders; they differ in {differing}")
+    if len(names) < 2:
+        raise DataError(
+            f"{parts[0]} has {len(names)} class folder(s); expected one folder of images per class, at least 2"
+        )
+    return tuple(names)
+
+
+def _folder_key(root: Path, paths: list[Path]) -> str:
+    """Of names, sizes and times of change: reading every byte at every start would cost minutes."""
+    key = hashlib.sha256()
+    for path in paths:
+        stat = path.stat()
+        key.update(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return key.hexdigest()[:16]
+
+
+def _read(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        # An image beyond Pillow's pixel limit is a decompression bomb: refuse it, do not warn.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise ValueError(str(error)) from error
