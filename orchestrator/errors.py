@@ -23,7 +23,11 @@ __all__ = [
     "UsageError",
     "one_line",
     "redact",
+    "shown",
 ]
+
+MAX_SHOWN: Final = 60
+MAX_TEXT: Final = 400
 
 _USERINFO: Final = re.compile(r"(://)\S*@")
 _SECRET_QUERY: Final = re.compile(
@@ -40,6 +44,15 @@ def redact(text: str) -> str:
     return _SECRET_QUERY.sub(r"\1=***", _USERINFO.sub(r"\1***@", text))
 
 
+def shown(value: object) -> str:
+    """`value` as Python shows it, redacted and then cut: a cut secret could no longer be recognised."""
+    try:
+        text = redact(repr(value))
+    except (ValueError, RecursionError):  # more digits, or deeper, than Python prints
+        return f"a {type(value).__name__} too large to print"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
 def one_line(text: str) -> str:
     """Escape line breaks and every other character that does not print."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -47,7 +60,7 @@ def one_line(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One rule that one value breaks. Every text is redacted and fits on one line."""
+    """One rule that one value breaks. Every text is redacted, on one line and of bounded length."""
 
     where: str
     """``quickstart.yaml:12``, or ``--set budget.trials``."""
@@ -66,7 +79,9 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
-            object.__setattr__(self, name, one_line(redact(getattr(self, name))))
+            text = one_line(redact(getattr(self, name)))
+            text = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
+            object.__setattr__(self, name, text)
 
     @property
     def message(self) -> str:

@@ -7,13 +7,15 @@ Test measurements live in a table of their own. What searches, schedules or choo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["EPOCHS", "PHASES", "STATES", "TESTS", "TRIALS", "AppendOnlyTable", "read_table"]
+from orchestrator.errors import OrchestratorError
+
+__all__ = ["EPOCHS", "PHASES", "STATES", "TESTS", "TRIALS", "AppendOnlyTable", "TableDamaged"]
 
 PHASES = ("random", "tpe", "confirmation")
 STATES = ("completed", "stopped", "failed")
@@ -92,3 +94,77 @@ TESTS = pa.schema(
         pa.field("correct", pa.binary(), nullable=False),  # numpy.packbits, one bit per test sample
     ]
 )
+
+
+class TableDamaged(OrchestratorError):
+    """A table's file does not start with the schema it should have."""
+
+
+class AppendOnlyTable:
+    """Rows on disk as an Arrow IPC stream that only ever grows.
+
+    A row is one record batch, written and synced to disk before `append` returns. A process killed in
+    the middle of a write leaves a torn last batch: readers stop before it, and the next writer cuts it
+    off. One writer at a time; readers need no lock.
+
+    Raises:
+        TableDamaged: the file exists and does not hold this schema.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self._end: int | None = None  # where this writer's last row ends; None before its first
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one row durably.
+
+        Raises:
+            ValueError: the row has a column the schema lacks, or lacks one that may not be null.
+            OSError: the disk is full or gone; what was written before stays readable.
+        """
+        unknown = row.keys() - set(self.schema.names)
+        null = [f.name for f in self.schema if not f.nullable and row.get(f.name) is None]
+        if unknown or null:
+            raise ValueError(f"{self.path.name}: unknown columns {sorted(unknown)}, missing values {null}")
+        batch = pa.RecordBatch.from_pylist([dict(row)], schema=self.schema)
+        with self.path.open("ab") as file:
+            if file.tell() != self._end:
+                file.seek(file.truncate(self._read()[1]))
+            if file.tell() == 0:
+                file.write(self.schema.serialize())
+            file.write(batch.serialize())
+            file.flush()
+            os.fsync(file.fileno())
+            self._end = file.tell()
+
+    def read(self) -> pa.Table:
+        """Every whole row, in the order written; an empty table where there is no file yet."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[pa.Table, int]:
+        """The rows, and the offset at which the last whole one ends."""
+        header = self.schema.serialize().to_pybytes()
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < len(header) and (size == 0 or header.startswith(self.path.read_bytes())):
+            return self.schema.empty_table(), 0
+        batches = []
+        with pa.memory_map(str(self.path)) as source:
+            try:
+                reader = pa.ipc.open_stream(source)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise TableDamaged(f"{self.path} is not a table of this program: {error}") from error
+            if reader.schema != self.schema:
+                raise TableDamaged(
+                    f"{self.path} was written by another version: its columns are not the ones read here"
+                )
+            whole = source.tell()
+            while True:
+                try:
+                    batches.append(reader.read_next_batch())
+                except StopIteration:
+                    break
+                except (pa.ArrowInvalid, OSError):
+                    break  # the torn batch of a writer that was killed
+                whole = source.tell()
+            return pa.Table.from_batches(batches, self.schema), whole

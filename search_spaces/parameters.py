@@ -46,6 +46,9 @@ class FloatRange:
 
     def __post_init__(self) -> None:
         _refuse([*_bounds(self.name, self.low, self.high, log=self.log), *_condition(self.name, self.when)])
+        # Equal spaces have equal digests, whether a bound was written as 1 or as 1.0.
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
 
     def suggest(self, trial: Trial, num_blocks: int) -> float:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)

@@ -123,9 +123,7 @@ def _parameter(name: str, value: object) -> Parameter:
         rule = "must be a mapping with low and high, or with choice"
         raise InvalidSpace([BrokenRule(keys=(), rule=rule, value=value, hint=hint)])
     cls = _class(name, value)
-    broken = [
-        BrokenRule(keys=(key,), rule="is required") for key in _REQUIRED[cls] if key not in value
-    ]
+    broken = [BrokenRule(keys=(key,), rule="is required") for key in _REQUIRED[cls] if key not in value]
     for key, item in value.items():
         broken += _checked(name, cls, key, item)
     if broken:

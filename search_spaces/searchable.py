@@ -6,6 +6,7 @@ import dataclasses
 from types import MappingProxyType
 from typing import Final, get_args, get_type_hints
 
+from search_spaces.scalars import misfit
 from trainables.config import FinetuneConfig
 from trainables.errors import InvalidConfig
 
@@ -41,6 +42,10 @@ def broken_rule(name: str, value: Value) -> str | None:
     `FinetuneConfig` itself is asked, so that its rules are written once. A head learning rate of 0,
     which a single run may want, is refused: a linear probe with it trains nothing at all.
     """
+    if name not in SEARCHABLE:
+        return None  # a `SearchSpace` says so, once
+    if wrong := misfit(SEARCHABLE[name], value):
+        return wrong[0]
     if name == "head_learning_rate" and value == 0:
         return "must be > 0, or a linear probe trains nothing"
     try:

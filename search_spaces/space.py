@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from search_spaces.errors import BrokenRule, InvalidSpace
-from search_spaces.parameters import Choice, IntRange, Parameter, Trial
+from search_spaces.parameters import Choice, FloatRange, IntRange, Parameter, Trial
 from search_spaces.searchable import FREEZE_DEPTH, SEARCHABLE, Value
 from trainables.errors import did_you_mean
 
 __all__ = ["BoundSpace", "SearchSpace"]
+
+_KINDS: Final = {FloatRange: (float,), IntRange: (int,), Choice: (int, float, str)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +35,11 @@ class SearchSpace:
             for index, name in enumerate(names)
             if name in names[:index]
         ]
+        broken += [
+            BrokenRule(keys=(parameter.name,), rule=f"cannot be searched by a {type(parameter).__name__}")
+            for parameter in self.parameters
+            if SEARCHABLE.get(parameter.name) not in (None, *_KINDS[type(parameter)])
+        ]
         if not names:
             broken.append(BrokenRule(keys=(), rule="must have at least one parameter"))
         if broken:
@@ -47,7 +54,10 @@ class SearchSpace:
 
     @property
     def digest(self) -> str:
-        """12 hex digits of the SHA-256 of the space as JSON. The order counts: it decides what a seed draws."""
+        """12 hex digits of the SHA-256 of the space as JSON.
+
+        The order of the parameters counts, as it decides what a seed draws.
+        """
         text = json.dumps(list(self.to_mapping().items()), separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

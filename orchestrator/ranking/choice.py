@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.ranking.study import InvalidTable, Run, read_runs
 from orchestrator.ranking.surface import Array, embed, fit
 
 __all__ = ["NoCompletedTrial", "choose", "choose_run", "coordinates"]
 
 
-class NoCompletedTrial(ValueError):
+class NoCompletedTrial(OrchestratorError, ValueError):
     """A study has no completed search trial with a validation score: there is nothing to choose from."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.records import PHASES, STATES, TESTS, TRIALS
 
 __all__ = ["InvalidTable", "Run", "Study", "TestResult", "collapsed", "read_runs", "read_studies"]
@@ -27,7 +28,7 @@ _COLLAPSE_MARGIN = 0.03
 _COLLAPSE_ROBUST_SDS = 5.0
 
 
-class InvalidTable(ValueError):
+class InvalidTable(OrchestratorError, ValueError):
     """A table handed to the ranking breaks its schema or contradicts itself."""
 
 

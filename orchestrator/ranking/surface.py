@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg import cho_solve
 
 __all__ = ["Compression", "Surface", "embed", "fit"]
 
@@ -24,11 +24,13 @@ Array = npt.NDArray[np.float64]
 
 # Length scales in natural units (share of the network, decades), so they mean the same for every backbone.
 _LENGTHS = tuple(itertools.product((0.4, 1.2), (0.7, 1.5, 3.5), (1.5, 5.0)))
-_SIGNAL_SDS = (0.01, 0.02, 0.04, 0.08, 0.16)
-_SEED_SDS = (0.002, 0.004, 0.008, 0.016, 0.032)
-_SIGNAL_PRIOR = (math.log(0.03), 0.8)  # mean and sd of the log
-_SEED_PRIOR = (math.log(0.006), 0.7)
-_MEAN_SD = 1.0  # of the constant mean around the data's own: a whole score range, flat for any purpose
+_SPREADS = np.array(  # (signal sd, sd between seeds), in score units
+    list(itertools.product((0.01, 0.02, 0.04, 0.08, 0.16), (0.002, 0.004, 0.008, 0.016, 0.032)))
+)
+# Log-normal prior of both: medians 0.03 and 0.006, sds of the log 0.8 and 0.7.
+_LOG_PRIOR = -0.5 * np.sum(((np.log(_SPREADS) - np.log([0.03, 0.006])) / [0.8, 0.7]) ** 2, axis=1)
+_SIGNAL_VARIANCES = _SPREADS[:, 0, None, None] ** 2
+_MEAN_VARIANCE = 1.0  # of the constant mean around the data's own: a whole score range, flat for any purpose
 _JITTER = 1e-6  # relative to the signal variance: sd 0.001 of it, invisible, and every matrix is regular
 
 _ARC_RADIUS = 2.0  # decades
@@ -100,17 +102,22 @@ class Surface:
     offset: float
     compression: Compression
     noise_floor: float
-    weights: Array  # (cells,), posterior weights of the grid's cells, summing to 1
+    weights: Array  # (lengths, spreads), posterior weights of the grid's cells, summing to 1
 
     def moments(self, at: Array) -> tuple[Array, Array]:
         """Posterior mean and variance of the compressed noise-free surface at `at` (m, 4): shapes (m,)."""
-        means = np.zeros((len(self.weights), len(at)))
+        means = np.zeros((*self.weights.shape, len(at)))
         variances = np.zeros_like(means)
-        for index, cell in enumerate(_CELLS):
-            if self.weights[index] > 0:
-                means[index], variances[index] = self._conditional(cell, at)
-        mean = self.weights @ means
-        variance = self.weights @ (variances + (means - mean) ** 2)
+        for index, lengths in enumerate(_LENGTHS):
+            if self.weights[index].any():
+                factor, whitened = _whiten(self.points, self.targets, self.noise_floor, lengths)
+                cross = _SIGNAL_VARIANCES * _correlation(self.points, at, lengths) + _MEAN_VARIANCE
+                projected = np.linalg.solve(factor, cross)
+                means[index] = np.sum(projected * whitened[:, :, None], axis=1)
+                prior = _SIGNAL_VARIANCES[:, :, 0] + _MEAN_VARIANCE
+                variances[index] = np.maximum(prior - np.sum(projected**2, axis=1), 0.0)
+        mean = np.tensordot(self.weights, means, axes=2)
+        variance = np.tensordot(self.weights, variances + (means - mean) ** 2, axes=2)
         return mean + self.offset, variance
 
     def mean(self, at: Array) -> Array:
@@ -123,84 +130,63 @@ class Surface:
         Returns the draws, shape (num, m), and the sd between seeds that belongs to each draw, shape (num,).
         Matheron's rule: a prior draw, moved by what it gets wrong at the data.
         """
-        cells = _systematic(self.weights, num)
+        cells = _systematic(self.weights.ravel(), num)
+        of_length, of_spread = np.divmod(cells, len(_SPREADS))
         everywhere, back = np.unique(np.vstack([self.points, at]), axis=0, return_inverse=True)
         back = back.reshape(-1)
         seen, wanted = back[: len(self.points)], back[len(self.points) :]
         normal = rng.standard_normal((num, len(everywhere)))
-        shift = _MEAN_SD * rng.standard_normal((num, 1))
+        shift = math.sqrt(_MEAN_VARIANCE) * rng.standard_normal((num, 1))
         noise = rng.standard_normal((num, len(self.points)))
         draws = np.empty((num, len(at)))
-        for lengths in _LENGTHS:
-            correlation = _correlation(everywhere, everywhere, lengths)
+        for index in np.unique(of_length):
+            correlation = _correlation(everywhere, everywhere, _LENGTHS[index])
             root = np.linalg.cholesky(correlation + _JITTER * np.eye(len(everywhere)))
-            for cell in np.unique(cells):
-                if _CELLS[cell].lengths != lengths:
-                    continue
-                rows = np.flatnonzero(cells == cell)
-                factor, _ = self._factor(_CELLS[cell])
-                prior = _CELLS[cell].signal_sd * normal[rows] @ root.T + shift[rows]
-                sd = math.sqrt(_CELLS[cell].seed_sd ** 2 + self.noise_floor)
+            factor, _ = _whiten(self.points, self.targets, self.noise_floor, _LENGTHS[index])
+            cross = correlation[np.ix_(wanted, seen)]
+            for spread in np.unique(of_spread[of_length == index]):
+                rows = np.flatnonzero(cells == index * len(_SPREADS) + spread)
+                signal_sd, seed_sd = _SPREADS[spread]
+                prior = signal_sd * normal[rows] @ root.T + shift[rows]
+                sd = math.sqrt(seed_sd**2 + self.noise_floor)
                 residual = self.targets - prior[:, seen] - sd * noise[rows]
-                cross = _CELLS[cell].signal_sd ** 2 * correlation[np.ix_(wanted, seen)] + _MEAN_SD**2
-                draws[rows] = prior[:, wanted] + (cross @ cho_solve((factor, True), residual.T)).T
-        seed_sds = np.array([_CELLS[cell].seed_sd for cell in cells])
+                moved = cho_solve((factor[spread], True), residual.T, check_finite=False)
+                draws[rows] = prior[:, wanted] + ((signal_sd**2 * cross + _MEAN_VARIANCE) @ moved).T
+        seed_sds: Array = _SPREADS[of_spread, 1]
         return self.compression.invert(draws + self.offset), seed_sds
-
-    def _factor(self, cell: _Cell) -> tuple[Array, Array]:
-        """Cholesky factor of the data's covariance, and that factor's solution for the targets."""
-        covariance = cell.covariance(self.points, self.points)
-        covariance[np.diag_indices_from(covariance)] += cell.seed_sd**2 + self.noise_floor
-        factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-        return factor, solve_triangular(factor, self.targets, lower=True)
-
-    def _conditional(self, cell: _Cell, at: Array) -> tuple[Array, Array]:
-        factor, whitened = self._factor(cell)
-        projected = solve_triangular(factor, cell.covariance(self.points, at), lower=True)
-        variance = cell.signal_sd**2 + _MEAN_SD**2 - np.sum(projected**2, axis=0)
-        return projected.T @ whitened, np.maximum(variance, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """One setting of the hyper-parameters."""
-
-    lengths: tuple[float, float, float]
-    signal_sd: float
-    seed_sd: float
-
-    def covariance(self, a: Array, b: Array) -> Array:
-        return self.signal_sd**2 * _correlation(a, b, self.lengths) + _MEAN_SD**2
-
-    def log_prior(self) -> float:
-        signal = (math.log(self.signal_sd) - _SIGNAL_PRIOR[0]) / _SIGNAL_PRIOR[1]
-        seed = (math.log(self.seed_sd) - _SEED_PRIOR[0]) / _SEED_PRIOR[1]
-        return -0.5 * (signal**2 + seed**2)
-
-
-_CELLS = tuple(_Cell(*cell) for cell in itertools.product(_LENGTHS, _SIGNAL_SDS, _SEED_SDS))
 
 
 def fit(points: Array, scores: Array, noise_floor: float = 0.0) -> Surface:
     """Fit the surface of one study.
 
-    points: (n, 4) from `embed`, n >= 1; repeated rows are replicates. scores: (n,), fractions.
-    noise_floor: known part of the variance between two runs of one configuration, >= 0, in score units
-    squared. Deterministic; n = 1 gives the prior around that one score.
+    points: (n, 4) from `embed`, n >= 1; repeated rows are replicates. scores: (n,), fractions. noise_floor:
+    known part of the variance between two runs of one configuration, >= 0, in score units squared.
+    Deterministic; n = 1 gives the prior around that one score.
     """
     compression = Compression.of(scores)
     lowered = compression.apply(scores)
     offset = float(np.mean(lowered))
     targets = lowered - offset
-    blank = Surface(points, targets, offset, compression, noise_floor, np.ones(len(_CELLS)))
-    evidence = np.empty(len(_CELLS))
-    for index, cell in enumerate(_CELLS):
-        factor, whitened = blank._factor(cell)
-        evidence[index] = cell.log_prior() - np.log(np.diag(factor)).sum() - 0.5 * whitened @ whitened
+    evidence = np.empty((len(_LENGTHS), len(_SPREADS)))
+    for index, lengths in enumerate(_LENGTHS):
+        factor, whitened = _whiten(points, targets, noise_floor, lengths)
+        half_log_determinant = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+        evidence[index] = _LOG_PRIOR - half_log_determinant - 0.5 * np.sum(whitened**2, axis=1)
     weights = np.exp(evidence - evidence.max())
-    weights /= weights.sum()
-    weights[weights < 1e-6] = 0.0  # 300 cells: what is dropped weighs less than 0.0003 together
+    weights[weights < 1e-6 * weights.sum()] = 0.0  # 300 cells: what is dropped weighs at most 0.0003 together
     return Surface(points, targets, offset, compression, noise_floor, weights / weights.sum())
+
+
+def _whiten(
+    points: Array, targets: Array, noise_floor: float, lengths: tuple[float, float, float]
+) -> tuple[Array, Array]:
+    """Per spread: Cholesky factor of the data's covariance (s, n, n); its solution for targets (s, n)."""
+    covariance = _SIGNAL_VARIANCES * _correlation(points, points, lengths) + _MEAN_VARIANCE
+    diagonal = np.arange(len(points))
+    covariance[:, diagonal, diagonal] += _SPREADS[:, 1:] ** 2 + noise_floor
+    factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    whitened = np.linalg.solve(factor, np.broadcast_to(targets[:, None], (len(factor), len(targets), 1)))
+    return factor, np.asarray(whitened[:, :, 0], dtype=np.float64)
 
 
 def _correlation(a: Array, b: Array, lengths: tuple[float, float, float]) -> Array:

@@ -1,8 +1,8 @@
 """A small synthetic world with known truth, written as the tables a sweep writes.
 
 A backbone's surface is quadratic in log10 learning_rate around an optimum that moves with depth, quadratic in
-depth, with a cliff where training diverges; correctness is drawn per example (probit: how hard an example is for
-everyone, for one backbone, in one run), so two backbones fail on the same examples as real ones do.
+depth, with a cliff where training diverges; correctness is drawn per example (probit: how hard an example is
+for everyone, for one backbone, in one run), so two backbones fail on the same examples as real ones do.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def trial(number: int = 0, *, backbone: str = "a", task: str = "t", **fields: An
     return row | fields
 
 
-def test(number: int = 0, *, backbone: str = "a", task: str = "t", correct: Any, **fields: Any) -> dict[str, Any]:
+def on_test(
+    number: int = 0, *, backbone: str = "a", task: str = "t", correct: Any, **fields: Any
+) -> dict[str, Any]:
     """One TESTS row from per-example correctness."""
     bits = np.asarray(correct, dtype=bool)
     accuracy = float(bits.mean())
@@ -48,14 +50,11 @@ def test(number: int = 0, *, backbone: str = "a", task: str = "t", correct: Any,
     return row | fields
 
 
-test.__test__ = False  # type: ignore[attr-defined]
-
-
 def trials_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(row) for row in rows], schema=TRIALS)
 
 
-def tests_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def results_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([dict(row) for row in rows], schema=TESTS)
 
 
@@ -81,19 +80,20 @@ class Model:
             loss += self.rate_cost * away**2 + 0.25 * max(away - self.cliff, 0.0)
         return max(self.best - loss, CHANCE)
 
-    def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """True accuracies on a grid of the space: (all, equally likely under random search), and them."""
-        values = [
-            self.accuracy(depth / NUM_BLOCKS, None if depth == NUM_BLOCKS else rate, head)
-            for depth in range(NUM_BLOCKS + 1)
-            for rate in np.linspace(*RATE_RANGE, 25)
-            for head in np.linspace(*HEAD_RANGE, 7)
-        ]
-        return np.array(values), np.array(values)
+    def grid(self) -> np.ndarray:
+        """True accuracies on a grid of the space, every value equally likely under random search."""
+        return np.array(
+            [
+                self.accuracy(depth / NUM_BLOCKS, None if depth == NUM_BLOCKS else rate, head)
+                for depth in range(NUM_BLOCKS + 1)
+                for rate in np.linspace(*RATE_RANGE, 25)
+                for head in np.linspace(*HEAD_RANGE, 7)
+            ]
+        )
 
     @property
     def attainable(self) -> float:
-        return float(self.grid()[0].max())
+        return float(self.grid().max())
 
 
 @dataclass(kw_only=True)
@@ -115,13 +115,18 @@ class World:
 
     def tables(self) -> tuple[pa.Table, pa.Table]:
         common = np.random.default_rng([self.seed, 0])
-        hardness = {"test": common.standard_normal(self.num_test), "val": common.standard_normal(self.num_val)}
+        hardness = {
+            "test": common.standard_normal(self.num_test),
+            "val": common.standard_normal(self.num_val),
+        }
         design = [self._random(common) for _ in range(self.num_random)]
         trials: list[dict[str, Any]] = []
         tests: list[dict[str, Any]] = []
         for index, (name, model) in enumerate(self.models.items()):
             rng = np.random.default_rng([self.seed, 1 + index])
-            own = {key: 0.83**0.5 * u + 0.09**0.5 * rng.standard_normal(u.size) for key, u in hardness.items()}
+            own = {
+                key: 0.83**0.5 * u + 0.09**0.5 * rng.standard_normal(u.size) for key, u in hardness.items()
+            }
             rows: list[dict[str, Any]] = []
             for number in range(self.num_random + self.num_tpe):
                 phase = "random" if number < self.num_random else "tpe"
@@ -147,12 +152,12 @@ class World:
                     rows.append(run)
                     tests.append(result)
             trials += rows
-        return trials_table(trials), tests_table(tests)
+        return trials_table(trials), results_table(tests)
 
     def true_score(self, name: str, quality: float = 0.75) -> float:
         """Attainable score: chance-normalised, best accuracy and the true tuning curve."""
         model = self.models[name]
-        values = np.sort(model.grid()[1])
+        values = np.sort(model.grid())
         share = (np.arange(values.size) + 1) / values.size
         curve = [float(values @ np.diff(share**n, prepend=0.0)) for n in (1, 2, 4, 8)]
         mixed = quality * values[-1] + (1 - quality) * float(np.mean(curve))
@@ -195,9 +200,13 @@ class World:
         fallen: float = 0.0,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         depth, rate, head = config
-        level = model.accuracy(depth / NUM_BLOCKS, None if rate is None else math.log10(rate), math.log10(head))
+        level = model.accuracy(
+            depth / NUM_BLOCKS, None if rate is None else math.log10(rate), math.log10(head)
+        )
         level = float(np.clip(level - fallen + rng.normal(0, model.seed_sd), 0.02, 0.999))
-        correct = {key: part + 0.08**0.5 * rng.standard_normal(part.size) < ndtri(level) for key, part in own.items()}
+        correct = {
+            key: part + 0.08**0.5 * rng.standard_normal(part.size) < ndtri(level) for key, part in own.items()
+        }
         run = trial(
             number,
             backbone=name,
@@ -210,7 +219,7 @@ class World:
             val_score=float(correct["val"].mean()),
             num_val=self.num_val,
         )
-        return run, test(number, backbone=name, task=self.task, correct=correct["test"])
+        return run, on_test(number, backbone=name, task=self.task, correct=correct["test"])
 
 
 def random_models(count: int, rng: np.random.Generator, spread: float = 0.05) -> dict[str, Model]:

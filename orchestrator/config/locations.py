@@ -6,17 +6,19 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+from orchestrator.config.rules import AUTO
 from trainables.errors import did_you_mean
 
-__all__ = ["AUTO", "broken_path", "broken_storage", "broken_tracking_uri"]
+__all__ = ["broken_path", "broken_storage", "broken_tracking_uri"]
 
-AUTO: Final = "auto"
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS: Final = ("http", "https")
 _OBJECT_STORES: Final = ("s3", "gs", "abfs")
-_SQLITE_HINT: Final = "write auto, or sqlite:///path/mlflow.db; `mlflow migrate-filestore` moves old runs there"
+_SQLITE_HINT: Final = (
+    "write auto, or sqlite:///path/mlflow.db; `mlflow migrate-filestore` moves old runs there"
+)
 
 Broken = tuple[str, str]
 """A rule and a hint."""

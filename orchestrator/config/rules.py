@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from orchestrator.errors import Problem
-from orchestrator.yaml_source import Document, Keys, dotted
+from orchestrator.config.yaml_source import Document, Keys, dotted
+from orchestrator.errors import Problem, shown
 from search_spaces.errors import ABSENT, BrokenRule
 from search_spaces.scalars import misfit
 from trainables.errors import did_you_mean
 
-__all__ = ["Auto", "ListOf", "Nullable", "OneOf", "Relation", "Report", "Rule", "Scalar", "Section", "Text"]
+__all__ = ["AUTO", "ListOf", "Nullable", "OneOf", "Relation", "Report", "Rule", "Scalar", "Section", "Text"]
 
-MAX_SHOWN: Final = 60
+AUTO: Final = "auto"
 _JSON: Final = {int: "integer", float: "number"}
 _NOUN: Final = {int: "a whole number", float: "a finite number"}
 
@@ -32,9 +32,17 @@ class Report:
         self.problems: list[Problem] = list(document.problems)
 
     def add(self, keys: Keys, rule: str, value: object = ABSENT, hint: str = "") -> None:
-        shown = "" if value is ABSENT else _shown(value)
+        text = "" if value is ABSENT else shown(value)
         where = self._document.where(keys)
-        self.problems.append(Problem(where=where, key=dotted(keys), rule=rule, value=shown, hint=hint))
+        self.problems.append(Problem(where=where, key=dotted(keys), rule=rule, value=text, hint=hint))
+
+    def in_order(self) -> list[Problem]:
+        """The problems by line, those of ``--set`` last."""
+        return sorted(self.problems, key=lambda problem: _position(problem.where))
+
+    def is_broken(self, keys: Keys) -> bool:
+        """Whether a problem of the value at `keys` itself is known."""
+        return any(problem.key == dotted(keys) for problem in self.problems)
 
     def add_all(self, keys: Keys, broken: Iterable[BrokenRule]) -> None:
         """Report `broken`, whose keys start at `keys`."""
@@ -55,7 +63,7 @@ Relation = Callable[[Mapping[str, Any], Keys, Report], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scalar:
-    """A number in [low, high], or above `low` where `open_low`."""
+    """A number in [low, high]; ``auto`` too where `auto`."""
 
     kind: type
     low: float
@@ -63,11 +71,16 @@ class Scalar:
     also: Callable[[float], tuple[str, str] | None] | None = None
     """A further rule, with a hint."""
 
+    auto: bool = False
+
     @property
     def rule(self) -> str:
-        return f"must be {_NOUN[self.kind]} in [{self.low}, {self.high}]"
+        auto = "auto or " if self.auto else ""
+        return f"must be {auto}{_NOUN[self.kind]} in [{self.low}, {self.high}]"
 
     def check(self, value: object, keys: Keys, report: Report) -> Any:
+        if self.auto and value == AUTO:
+            return AUTO
         wrong = misfit(self.kind, value)
         hint = wrong[1] if wrong else ""
         if wrong or not isinstance(value, int | float) or not self.low <= value <= self.high:
@@ -79,7 +92,8 @@ class Scalar:
         return self.kind(value)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": _JSON[self.kind], "minimum": self.low, "maximum": self.high}
+        number = {"type": _JSON[self.kind], "minimum": self.low, "maximum": self.high}
+        return {"anyOf": [{"const": AUTO}, number]} if self.auto else number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,23 +129,6 @@ class OneOf:
 
     def schema(self) -> dict[str, Any]:
         return {"enum": list(self.options)}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Auto:
-    """``auto``, or a number."""
-
-    scalar: Scalar
-
-    def check(self, value: object, keys: Keys, report: Report) -> Any:
-        if isinstance(value, str) and value != "auto":
-            hint = (misfit(self.scalar.kind, value) or ("", ""))[1]
-            report.add(keys, self.scalar.rule.replace("must be", "must be auto or"), value, hint)
-            return ABSENT
-        return value if value == "auto" else self.scalar.check(value, keys, report)
-
-    def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"const": "auto"}, self.scalar.schema()]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +176,7 @@ class Section:
 
     rules: Mapping[str, Rule]
     defaults: Mapping[str, Any]
-    """A key that is in `rules` and not here is required."""
+    """A key that is in `rules` and not here is required; with `ABSENT` it is left out."""
 
     descriptions: Mapping[str, str] = field(default_factory=dict)
     hints: Mapping[str, str] = field(default_factory=dict)
@@ -201,16 +198,16 @@ class Section:
                 item = rule.check(value[name], (*keys, name), report)
                 if item is not ABSENT:
                     checked[name] = item
-            elif name in self.defaults:
-                checked[name] = self.defaults[name]
-            else:
+            elif name not in self.defaults:
                 report.add((*keys, name), "is required")
+            elif self.defaults[name] is not ABSENT:
+                checked[name] = self.defaults[name]
         for relation in self.relations:
             relation(checked, keys, report)
         return checked
 
     def _report_unknown(self, key: object, keys: Keys, report: Report) -> None:
-        text = key if isinstance(key, str) else _shown(key)
+        text = key if isinstance(key, str) else shown(key)
         hint = self.hints.get(text) or did_you_mean(text, self.rules).removeprefix("; ")
         report.add((*keys, text), "unknown key", hint=hint or f"known are {', '.join(self.rules)}")
 
@@ -238,9 +235,6 @@ def dataclass_defaults(cls: type) -> dict[str, Any]:
     return defaults
 
 
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python prints no whole number beyond 4300 digits
-        return "a number too long to print"
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+def _position(where: str) -> tuple[bool, int]:
+    line = where.rpartition(":")[2]
+    return where.startswith("--set"), int(line) if line.isdecimal() else 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from orchestrator.errors import ConfigError, Problem
-from orchestrator.yaml_source import Document, Keys, parse_yaml
+from orchestrator.config.yaml_source import Document, Keys, parse_yaml
+from orchestrator.errors import ConfigError, Problem, shown
 
 __all__ = ["set_value"]
 
@@ -26,7 +26,7 @@ def set_value(document: Document, argument: str) -> None:
     if not equals or not all(keys):
         where = "--set"
         path = ""
-        refuse("must be key=value", value=repr(argument), hint="e.g. --set budget.trials=4")
+        refuse("must be key=value", value=shown(argument), hint="e.g. --set budget.trials=4")
         return
     try:
         value = parse_yaml(text, where, with_lines=False).value
@@ -48,7 +48,9 @@ def _descend(root: Any, keys: list[str], refuse: _Refuse) -> tuple[Any, str | in
         if isinstance(node, list):
             if not key.isdecimal() or int(key[:6]) >= len(node):
                 indices = f"0 to {len(node) - 1}" if node else "none, as the list is empty"
-                refuse(f"{'.'.join(keys[:position])} is a list: its index must be {indices}", value=repr(key))
+                refuse(
+                    f"{'.'.join(keys[:position])} is a list: its index must be {indices}", value=shown(key)
+                )
                 return None
             if last:
                 return node, int(key)
@@ -62,7 +64,7 @@ def _descend(root: Any, keys: list[str], refuse: _Refuse) -> tuple[Any, str | in
         else:
             above = ".".join(keys[:position])
             hint = f"--set {above}=... replaces it as a whole"
-            refuse(f"{above or 'the file'} is not a mapping, it is", value=_short(node), hint=hint)
+            refuse(f"{above or 'the file'} is not a mapping, it is", value=shown(node), hint=hint)
             return None
     return None
 
@@ -75,11 +77,7 @@ def _mark(document: Document, keys: list[str], where: str) -> None:
         step: str | int = int(key) if isinstance(root, list) else key
         root = root[step]
         path = (*path, step)
+        document.marks.setdefault(path, where)
     for below in [keys_ for keys_ in document.marks if keys_[: len(path)] == path]:
         del document.marks[below]
     document.marks[path] = where
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

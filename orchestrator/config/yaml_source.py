@@ -19,7 +19,7 @@ import yaml
 
 from orchestrator.errors import ConfigError, Problem
 
-__all__ = ["Document", "Keys", "dotted", "parse_yaml", "read_yaml"]
+__all__ = ["Document", "Keys", "dotted", "dump_yaml", "parse_yaml", "plain_value", "read_yaml"]
 
 MAX_BYTES: Final = 1_000_000
 MAX_ALIASES: Final = 100
@@ -39,6 +39,7 @@ _INFINITE: Final = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _HINTS: Final = {
     "'\\t'": "indent with spaces, not with tabs",
     "mapping values are not allowed": "quote a text that holds ': ', and line up the keys of a mapping",
+    "end of stream": "a quote or a bracket that opens here is not closed; quote the whole text",
     "expected ',' or ']'": "quote the text, or write one '- ' line per item",
     "expected <block end>": "line up the keys of a mapping",
 }
@@ -50,6 +51,45 @@ Keys = tuple[str | int, ...]
 def dotted(keys: Keys) -> str:
     """``tasks.0.num_train``, as ``--set`` takes it."""
     return ".".join(key if isinstance(key, str) else str(key) for key in keys)
+
+
+def plain_value(text: str) -> Any:
+    """The value of a scalar without quotes, by the YAML 1.2 core schema."""
+    if _NULL.fullmatch(text):
+        return None
+    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
+        return bool(_TRUE.fullmatch(text))
+    if _INT.fullmatch(text):
+        return int(text)
+    if _BASED.fullmatch(text):
+        return int(text, 0)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INFINITE.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    return text
+
+
+def dump_yaml(value: Any) -> str:
+    """`value` as YAML that `parse_yaml` reads back equal."""
+    return yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.2 reads as a number though PyYAML's 1.1 does not, such as ``1e-4``."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None if isinstance(plain_value(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 @dataclass(slots=True)
@@ -70,13 +110,13 @@ class Document:
         return next((self.marks[keys[:end]] for end in ends if keys[:end] in self.marks), self.source)
 
 
-def read_yaml(path: Path) -> Document:
-    """Read a YAML file of at most 1 MB in UTF-8.
+def read_yaml(path: Path, *, source: str | None = None) -> Document:
+    """Read a YAML file of at most 1 MB in UTF-8, called `source` in messages (None: its path).
 
     Raises:
         ConfigError: it cannot be read, is too large, is not UTF-8 or is not YAML.
     """
-    source = str(path)
+    source = source or str(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -124,7 +164,8 @@ class _Builder:
             line = self._text[: error.position].count("\n")
             self._refuse(line, f"is not YAML: the character U+{error.character:04X} is not allowed")
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
+            at_end = "end of stream" in (error.problem or "")  # where it began says more
+            mark = (at_end and error.context_mark) or error.problem_mark or error.context_mark
             problem = error.problem or error.context or "cannot be read"
             hint = next((hint for part, hint in _HINTS.items() if part in problem), "")
             self._refuse(mark.line if mark else 0, f"is not YAML: {problem}", hint)
@@ -157,7 +198,7 @@ class _Builder:
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self._sequence(keys)
         else:
-            value = event.value if event.style is not None else self._plain(event.value, line)
+            value = event.value if event.style is not None else self._resolved(event.value, line)
         if event.anchor is not None:
             self._anchors[event.anchor] = (value, self._values - before)
         return value
@@ -183,7 +224,7 @@ class _Builder:
         line = event.start_mark.line
         if not isinstance(event, yaml.ScalarEvent) or event.tag is not None:
             self._refuse(line, "must have plain text as keys")
-        key = event.value if event.style is not None else self._plain(event.value, line)
+        key = event.value if event.style is not None else self._resolved(event.value, line)
         if key == "<<" and event.style is None:
             self._refuse(line, "must not have merge keys (<<)", "write the keys out")
         if not isinstance(key, str):
@@ -208,21 +249,10 @@ class _Builder:
         self._count(size, line)
         return copy.deepcopy(value)
 
-    def _plain(self, text: str, line: int) -> Any:
-        """The value of a scalar without quotes, by the YAML 1.2 core schema."""
-        if _NULL.fullmatch(text):
-            return None
-        if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
-            return bool(_TRUE.fullmatch(text))
-        if _INT.fullmatch(text) or _BASED.fullmatch(text):
-            if len(text) > MAX_DIGITS:
-                self._refuse(line, f"must have numbers of at most {MAX_DIGITS} digits")
-            return int(text, 0) if _BASED.fullmatch(text) else int(text)
-        if _FLOAT.fullmatch(text):
-            return float(text)
-        if _INFINITE.fullmatch(text):
-            return float(text.replace(".", "", 1))
-        return text
+    def _resolved(self, text: str, line: int) -> Any:
+        if len(text) > MAX_DIGITS and (_INT.fullmatch(text) or _BASED.fullmatch(text)):
+            self._refuse(line, f"must have numbers of at most {MAX_DIGITS} digits")
+        return plain_value(text)
 
     def _count(self, values: int, line: int) -> None:
         self._values += values

@@ -1,0 +1,94 @@
+"""Ray, as this program wants it: local unless told otherwise, quiet, and no more trials than fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from orchestrator.config import Resources
+from orchestrator.errors import EnvironmentUnusable
+
+__all__ = ["connect", "slots", "trial_gpus"]
+
+_ENVIRONMENT: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own console; the board is ours
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's next default; unset it warns at every start
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged epoch reports no score
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune turns Ctrl-C into a success
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # its snapshots are never restored
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "0",
+}
+
+
+@contextmanager
+def connect(address: str | None) -> Iterator[None]:
+    """Start a local Ray, or join the cluster at `address`, and leave it in the end.
+
+    Args:
+        address: None starts a local one. A bare ``ray.init`` would join any cluster it finds.
+
+    Raises:
+        EnvironmentUnusable: Ray does not start, or there is no cluster at that address.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = "start a local Ray" if address is None else f"join the Ray cluster at {address}"
+        raise EnvironmentUnusable(f"cannot {where}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def trial_gpus(resources: Resources) -> float:
+    """GPUs of one trial: ``auto`` is one where the cluster has any."""
+    import ray
+
+    if resources.gpus_per_trial != "auto":
+        return float(resources.gpus_per_trial)
+    return 1.0 if ray.cluster_resources().get("GPU", 0) > 0 else 0.0
+
+
+def slots(resources: Resources) -> int:
+    """How many trials fit at a time, node by node.
+
+    Raises:
+        EnvironmentUnusable: not one fits on any node.
+    """
+    import ray
+
+    cpus, gpus = resources.cpus_per_trial, trial_gpus(resources)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = sum(_fit(node.get("CPU", 0), node.get("GPU", 0), cpus, gpus) for node in nodes)
+    if not fitting:
+        largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
+        raise EnvironmentUnusable(
+            f"no node can hold a trial of {cpus} CPU and {gpus:g} GPU: the largest has "
+            f"{largest.get('CPU', 0):g} CPU and {largest.get('GPU', 0):g} GPU; "
+            "lower resources.cpus_per_trial or resources.gpus_per_trial"
+        )
+    return fitting if resources.max_concurrent == "auto" else min(fitting, resources.max_concurrent)
+
+
+def _fit(node_cpus: float, node_gpus: float, cpus: int, gpus: float) -> int:
+    by_cpu = int(node_cpus // cpus)
+    if gpus == 0:
+        return by_cpu
+    # A fraction never spans two GPUs: 0.4 fits twice on one, not two and a half times.
+    by_gpu = int(node_gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(node_gpus // gpus)
+    return min(by_cpu, by_gpu)

@@ -1,0 +1,26 @@
+"""Sweep files: strict YAML in, one frozen `SweepConfig` out, and back. Loads neither torch nor Ray."""
+
+from __future__ import annotations
+
+from orchestrator.config.loading import (
+    config_schema,
+    load_sweep,
+    resolved_yaml,
+    sweep_files,
+    sweep_from_mapping,
+    sweep_mapping,
+)
+from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig
+
+__all__ = [
+    "Budget",
+    "Confirmation",
+    "Resources",
+    "SweepConfig",
+    "config_schema",
+    "load_sweep",
+    "resolved_yaml",
+    "sweep_files",
+    "sweep_from_mapping",
+    "sweep_mapping",
+]

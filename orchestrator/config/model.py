@@ -1,0 +1,121 @@
+"""What a sweep is, as frozen values. `orchestrator.config` reads and checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from search_spaces import SEARCHABLE, SearchSpace, load_space
+from trainables.config import FinetuneConfig, TaskSpec
+
+__all__ = ["Auto", "Budget", "Confirmation", "Resources", "SweepConfig"]
+
+Auto = Literal["auto"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """What every study may spend. Equal for all, so that the ranking compares equal effort."""
+
+    trials: int = 8
+    """Configurations per study, in [1, 100000]."""
+
+    random_trials: int = 5
+    """Of which the first so many are drawn at random and always trained to `max_epochs`; the others
+    are suggested by the sampler and may be stopped early. In [0, trials]."""
+
+    max_epochs: int = 3
+    """Epochs of a trial that is not stopped, and of a confirmation, in [1, 10000]."""
+
+    grace_epochs: int = 1
+    """Epochs before a trial may be stopped, in [1, max_epochs]."""
+
+    reduction_factor: int = 3
+    """Of the trials at a rung, one in so many goes on, in [2, 100]."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confirmation:
+    """How the chosen configuration of a study is trained again."""
+
+    seeds: int = 3
+    """Fresh training seeds, in [1, 100]. Fewer than 3 give no useful interval."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """What one trial takes, and how many run at a time."""
+
+    cpus_per_trial: int = 1
+    """CPU cores, and threads, of one trial, in [1, 1024]."""
+
+    gpus_per_trial: float | Auto = "auto"
+    """``auto`` shares the GPUs there are; 0 uses none; a fraction below 1 shares one GPU; above that
+    a whole number, at most 64."""
+
+    max_concurrent: int | Auto = "auto"
+    """Trials at a time, in [1, 10000]; ``auto`` is as many as fit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepConfig:
+    """Everything a sweep is asked to do: each backbone adapts to each task within the same budget.
+
+    Values are taken as they are; `load_sweep` and `sweep_from_mapping` are what checks them.
+    """
+
+    name: str
+    """Names the results: a letter, digit or ``_``, then up to 79 of these, ``.`` and ``-``."""
+
+    tasks: tuple[TaskSpec, ...]
+    """What to adapt to; names are unique."""
+
+    backbones: tuple[str, ...]
+    """What is ranked, as ``source/architecture[@weights]``; unique."""
+
+    space: SearchSpace = field(default_factory=lambda: load_space("default"))
+    """What each trial samples: in a file the name of a shipped space, a mapping of parameters, or
+    ``base`` with changes."""
+
+    finetune: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(backbone="any"))
+    """Holds the values that are not searched; see `finetune_config`. In a file only those, as the
+    others are set by the space and by the plan."""
+
+    budget: Budget = field(default_factory=Budget)
+    """What every study may spend."""
+
+    confirmation: Confirmation = field(default_factory=Confirmation)
+    """How the chosen configuration is trained again."""
+
+    resources: Resources = field(default_factory=Resources)
+    """What one trial takes."""
+
+    tracking_uri: str = "auto"
+    """Of MLflow: a server or a database; ``auto`` is a SQLite database in `storage`."""
+
+    storage: str = "sweeps"
+    """Folder of the results, or ``s3://``, ``gs://`` or ``abfs://``."""
+
+    seed: int = 0
+    """Of everything drawn: configurations, head weights and sample orders. In [0, 2**31 - 1]."""
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The fine-tuning values that are not searched, by field name."""
+        return {name: getattr(self.finetune, name) for name in SEARCHABLE if name not in self.space.names}
+
+    def finetune_config(
+        self, backbone: str, sampled: Mapping[str, Any], *, seed: int, max_epochs: int | None = None
+    ) -> FinetuneConfig:
+        """The configuration of one run: the fixed values with `sampled` on top.
+
+        Args:
+            max_epochs: None is the budget's.
+
+        Raises:
+            InvalidConfig: a sampled value is outside its field's range.
+        """
+        epochs = self.budget.max_epochs if max_epochs is None else max_epochs
+        values = {**self.fixed, **sampled}
+        return FinetuneConfig(backbone=backbone, seed=seed, max_epochs=epochs, **values)

@@ -1,0 +1,159 @@
+"""Every rule of a sweep file, in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+from orchestrator.config.field_docs import field_docs
+from orchestrator.config.locations import broken_path, broken_storage, broken_tracking_uri
+from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig
+from orchestrator.config.relations import at_most, batch_fits, depth_exists, searched_or_fixed
+from orchestrator.config.rules import (
+    ListOf,
+    Nullable,
+    Report,
+    Rule,
+    Scalar,
+    Section,
+    Text,
+    dataclass_defaults,
+)
+from orchestrator.config.values import (
+    NAME,
+    Fixed,
+    Space,
+    broken_backbone,
+    broken_gpus,
+    broken_name,
+    full_name,
+)
+from orchestrator.config.yaml_source import Document
+from orchestrator.errors import ConfigError
+from search_spaces import SEARCHABLE
+from search_spaces.errors import ABSENT
+from trainables.config import FinetuneConfig, TaskSpec
+
+__all__ = ["check_sweep", "sweep_section"]
+
+MAX_SEED: Final = 2**31 - 1
+
+
+def check_sweep(document: Document) -> dict[str, Any]:
+    """The checked values of a sweep file, every default filled in.
+
+    Raises:
+        ConfigError: rules are broken; all of them are listed.
+    """
+    report = Report(document)
+    values = sweep_section().check(document.value, (), report)
+    if report.problems:
+        raise ConfigError(report.in_order())
+    return dict(values)
+
+
+@cache
+def sweep_section() -> Section:
+    """The rules of a whole sweep file."""
+    count = Scalar(kind=int, low=1, high=10_000_000)
+    name = Text(broken=broken_name, pattern=f"^{NAME}$")
+    task = _section(
+        TaskSpec,
+        {
+            "name": name,
+            "data": Text(broken=broken_path),
+            "image_size": Nullable(rule=Scalar(kind=int, low=8, high=4096)),
+            "num_train": Nullable(rule=count),
+            "num_val": Nullable(rule=count),
+            "num_test": Nullable(rule=count),
+            "split_seed": _SEED,
+        },
+        hints={"metric": _METRIC, "mode": _METRIC},
+    )
+    return _section(
+        SweepConfig,
+        {
+            "name": name,
+            "tasks": ListOf(item=task, name=lambda values: values.get("name", ABSENT)),
+            "backbones": ListOf(item=Text(broken=broken_backbone), name=full_name),
+            "space": Space(),
+            "finetune": _finetune_section(),
+            "budget": _budget_section(),
+            "confirmation": _section(Confirmation, {"seeds": Scalar(kind=int, low=1, high=100)}),
+            "resources": _resources_section(),
+            "tracking_uri": Text(broken=broken_tracking_uri),
+            "storage": Text(broken=broken_storage),
+            "seed": _SEED,
+        },
+        hints={
+            "metric": _METRIC,
+            "mode": _METRIC,
+            "models": "did you mean 'backbones'?",
+            "datasets": "did you mean 'tasks'?",
+            "lr": "learning_rate belongs under space, or fixed under finetune",
+            "learning_rate": "it belongs under space, or fixed under finetune",
+            "freeze_depth": "it belongs under space, or fixed under finetune",
+            "batch_size": "it belongs under finetune",
+            "trials": "it belongs under budget",
+            "max_epochs": "it belongs under budget",
+        },
+        relations=(searched_or_fixed, batch_fits, depth_exists),
+    )
+
+
+_SEED: Final = Scalar(kind=int, low=0, high=MAX_SEED)
+_METRIC: Final = "a sweep maximises the task's own metric on validation; leave the key out"
+
+
+def _section(cls: type, rules: Mapping[str, Rule], **more: Any) -> Section:
+    return Section(rules=rules, defaults=_checked_defaults(cls), descriptions=field_docs(cls), **more)
+
+
+def _checked_defaults(cls: type) -> dict[str, Any]:
+    """Defaults in their checked form, in which a nested section is a dict."""
+    defaults = dataclass_defaults(cls)
+    nested = {"budget": Budget, "confirmation": Confirmation, "resources": Resources}
+    checked = {name: dataclass_defaults(nested[name]) for name in nested if name in defaults}
+    return {**defaults, **checked, **({"finetune": {}} if "finetune" in defaults else {})}
+
+
+def _budget_section() -> Section:
+    return _section(
+        Budget,
+        {
+            "trials": Scalar(kind=int, low=1, high=100_000),
+            "random_trials": Scalar(kind=int, low=0, high=100_000),
+            "max_epochs": Scalar(kind=int, low=1, high=10_000),
+            "grace_epochs": Scalar(kind=int, low=1, high=10_000),
+            "reduction_factor": Scalar(kind=int, low=2, high=100),
+        },
+        hints={"epochs": "did you mean 'max_epochs'?", "num_trials": "did you mean 'trials'?"},
+        relations=(at_most("random_trials", "trials"), at_most("grace_epochs", "max_epochs")),
+    )
+
+
+def _resources_section() -> Section:
+    return _section(
+        Resources,
+        {
+            "cpus_per_trial": Scalar(kind=int, low=1, high=1024),
+            "gpus_per_trial": Scalar(kind=float, low=0, high=64, also=broken_gpus, auto=True),
+            "max_concurrent": Scalar(kind=int, low=1, high=10_000, auto=True),
+        },
+        hints={"gpus": "did you mean 'gpus_per_trial'?", "cpus": "did you mean 'cpus_per_trial'?"},
+    )
+
+
+def _finetune_section() -> Section:
+    return Section(
+        rules={name: Fixed(name=name) for name in SEARCHABLE},
+        defaults=dict.fromkeys(SEARCHABLE, ABSENT),
+        descriptions=field_docs(FinetuneConfig),
+        hints={
+            "max_epochs": "it belongs under budget",
+            "seed": "it is the sweep's own key seed",
+            "backbone": "list them under backbones",
+            "lr": "did you mean 'learning_rate'?",
+        },
+    )

@@ -1,0 +1,107 @@
+"""Rules of single values that only a sweep file has: names, backbones, spaces, fixed values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, get_args
+
+from orchestrator.config.rules import OneOf, Report, Scalar
+from orchestrator.config.yaml_source import Keys
+from orchestrator.errors import redact
+from search_spaces import SEARCHABLE, InvalidSpace, load_space, read_space, space_names, space_schema
+from search_spaces.errors import ABSENT
+from search_spaces.searchable import broken_rule, options
+from trainables.catalog import Source, lookup
+from trainables.errors import UnknownName, did_you_mean
+
+__all__ = ["NAME", "Fixed", "Space", "broken_backbone", "broken_gpus", "broken_name", "full_name"]
+
+NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
+"""Of sweeps and tasks: they become folders, MLflow experiments and parts of study keys."""
+
+MAX_NAME: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fixed:
+    """One value of a `FinetuneConfig` field."""
+
+    name: str
+
+    def check(self, value: object, keys: Keys, report: Report) -> Any:
+        kind = SEARCHABLE[self.name]
+        if kind is str:
+            return OneOf(options=options(self.name)).check(value, keys, report)
+        checked = _ANY[kind].check(value, keys, report)
+        if checked is not ABSENT and (rule := broken_rule(self.name, checked)):
+            report.add(keys, rule, value)
+            return ABSENT
+        return checked
+
+    def schema(self) -> dict[str, Any]:
+        kind = SEARCHABLE[self.name]
+        return {"enum": list(options(self.name))} if kind is str else {"type": _JSON[kind]}
+
+
+_ANY: Final = {
+    int: Scalar(kind=int, low=0, high=10_000_000),
+    float: Scalar(kind=float, low=0, high=1e9),
+}
+_JSON: Final = {int: "integer", float: "number"}
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The name of a shipped space, or a mapping of parameters."""
+
+    def check(self, value: object, keys: Keys, report: Report) -> Any:
+        try:
+            if isinstance(value, str):
+                return load_space(value)
+            if isinstance(value, Mapping):
+                return read_space(value)
+            rule = f"must be one of {', '.join(space_names())}, or a mapping of parameters"
+            report.add(keys, rule, value)
+        except UnknownName as error:
+            rule, _, hint = str(error).partition(": ")[2].partition("; ")
+            report.add(keys, rule, value, hint)
+        except InvalidSpace as error:
+            report.add_all(keys, error.broken)
+        return ABSENT
+
+    def schema(self) -> dict[str, Any]:
+        return space_schema()
+
+
+def broken_name(text: str) -> tuple[str, str] | None:
+    if re.fullmatch(NAME, text):
+        return None
+    nearest = re.sub(r"[^A-Za-z0-9_.-]+", "-", text[:80]).lstrip(".-")
+    rule = "must be 1 to 80 letters, digits, '_', '.' or '-', the first no '.' or '-'"
+    # Not of a URI put in the wrong place: with its punctuation gone a secret would no longer be redacted.
+    return rule, f"e.g. {nearest}" if nearest and redact(text) == text else ""
+
+
+def broken_backbone(text: str) -> tuple[str, str] | None:
+    if len(text) > MAX_NAME or not text.isprintable() or " " in text:
+        return f"must be source/architecture[@weights], of at most {MAX_NAME} characters without spaces", ""
+    try:
+        lookup(text)
+    except UnknownName as error:
+        rule, _, hint = str(error).removeprefix(f"backbone {text!r}: ").partition("; ")
+        hint = hint or did_you_mean(text.partition("/")[0], get_args(Source)).removeprefix("; ")
+        return rule.replace("expected", "must be"), hint
+    return None
+
+
+def full_name(backbone: str) -> str:
+    """The name with its weights: two spellings of one backbone are one."""
+    return lookup(backbone).name
+
+
+def broken_gpus(gpus: float) -> tuple[str, str] | None:
+    if gpus < 1 or gpus == int(gpus):
+        return None
+    return "must be auto, 0, a fraction below 1, or a whole number", f"{int(gpus)} or {int(gpus) + 1}"

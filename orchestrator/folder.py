@@ -1,0 +1,114 @@
+"""A sweep's folder: everything a sweep leaves, and everything needed to read it again."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pyarrow as pa
+
+from orchestrator.errors import UsageError
+from orchestrator.records import EPOCHS, TESTS, TRIALS, AppendOnlyTable
+from trainables.errors import did_you_mean
+
+__all__ = ["SweepFolder", "find_sweep", "list_sweeps"]
+
+_CONFIG: Final = "sweep.yaml"
+
+
+class SweepFolder:
+    """Paths and tables of one sweep.
+
+    ======================  =========================================================
+    ``sweep.yaml``          the resolved sweep file
+    ``sweep.json``          what was known at the start: identity, versions, tasks
+    ``ledger.journal``      Optuna's own storage of all studies
+    ``trials.arrows``       one row per finished trial and confirmation (`TRIALS`)
+    ``epochs.arrows``       one row per completed epoch (`EPOCHS`)
+    ``tests.arrows``        test measurements, kept apart (`TESTS`)
+    ``runs/``               what workers leave for the driver to collect
+    ``ranking.*``           csv, json and parquet
+    ======================  =========================================================
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.trials = AppendOnlyTable(path / "trials.arrows", TRIALS)
+        self.epochs = AppendOnlyTable(path / "epochs.arrows", EPOCHS)
+        self.tests = AppendOnlyTable(path / "tests.arrows", TESTS)
+
+    @classmethod
+    def create(cls, storage: Path, name: str, config_yaml: str) -> Self:
+        """A new folder named after the sweep and the time, never one that exists."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        storage.mkdir(parents=True, exist_ok=True)
+        attempt = 1
+        while True:
+            suffix = "" if attempt == 1 else f"-{attempt}"
+            folder = cls(storage.resolve() / f"{name}-{stamp}{suffix}")
+            try:
+                folder.path.mkdir()
+            except FileExistsError:
+                attempt += 1
+                continue
+            (folder.path / "runs").mkdir()
+            (folder.path / _CONFIG).write_text(config_yaml, encoding="utf-8")
+            return folder
+
+    @property
+    def sweep_id(self) -> str:
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / _CONFIG
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.path / "ledger.journal"
+
+    def test_file(self, study_index: int, number: int) -> Path:
+        """Where the worker of this run leaves its test measurement."""
+        return self.path / "runs" / f"{study_index:02d}-{number:05d}.json"
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Keep what was known at the start."""
+        (self.path / "sweep.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def read_facts(self) -> dict[str, Any]:
+        """What `write_facts` kept; empty for a sweep that stopped before its first trial."""
+        file = self.path / "sweep.json"
+        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return facts
+
+    def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """Trials, epochs and tests as written so far."""
+        return self.trials.read(), self.epochs.read(), self.tests.read()
+
+
+def list_sweeps(storage: Path) -> list[SweepFolder]:
+    """Every sweep in a storage folder, oldest first."""
+    found = sorted(storage.glob(f"*/{_CONFIG}"), key=lambda file: file.stat().st_mtime)
+    return [SweepFolder(file.parent.resolve()) for file in found]
+
+
+def find_sweep(name_or_path: str | None, storage: Path) -> SweepFolder:
+    """The sweep of this id or path, or the newest one for None.
+
+    Raises:
+        UsageError: there is no such sweep.
+    """
+    sweeps = list_sweeps(storage)
+    if name_or_path is None:
+        if not sweeps:
+            raise UsageError(f"no sweep in {storage.resolve()}; start one with: python -m orchestrator sweep")
+        return sweeps[-1]
+    for folder in (Path(name_or_path), storage / name_or_path):
+        if (folder / _CONFIG).exists():
+            return SweepFolder(folder.resolve())
+    raise UsageError(
+        f"no sweep {name_or_path!r} in {storage.resolve()}"
+        + did_you_mean(name_or_path, [sweep.sweep_id for sweep in sweeps])
+    )

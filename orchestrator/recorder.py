@@ -1,0 +1,180 @@
+"""Writes what happens, durably first, then to whoever listens."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from orchestrator.folder import SweepFolder
+from orchestrator.records import EPOCHS
+from orchestrator.request import RunRequest
+
+__all__ = ["Listener", "Recorder", "Row"]
+
+Row = Mapping[str, Any]
+"""A row of one of the tables in `orchestrator.records`."""
+
+_EPOCH_COLUMNS: Final = [name for name in EPOCHS.names if name not in ("study", "number", "finished_at")]
+_FACTS: Final = (
+    "metric",
+    "num_val",
+    "num_params",
+    "num_params_trainable",
+    "duration_s",
+    "memory_mib",
+    "device",
+    "node",
+    "frozen_digest",
+)
+
+
+class Listener(Protocol):
+    """Is told what was recorded. It must return at once and must not raise."""
+
+    def run_started(self, run: Row) -> None:
+        """A run was handed to Ray: study, number, phase, task, backbone, config, num_blocks."""
+
+    def epoch(self, row: Row) -> None:
+        """A row of `EPOCHS` was written."""
+
+    def run_finished(self, trial: Row, test: Row | None) -> None:
+        """A row of `TRIALS` was written and, for a completed run, one of `TESTS`."""
+
+
+class _OpenRun:
+    """What is known of a run between its start and its end."""
+
+    def __init__(self, request: RunRequest, num_blocks: int) -> None:
+        self.request = request
+        self.num_blocks = num_blocks
+        self.started_at = datetime.now(UTC)
+        self.started = time.perf_counter()
+        self.last_epoch = 0
+        self.best: Row | None = None
+        self.train_s = 0.0
+
+
+class Recorder:
+    """The only writer of a sweep's tables."""
+
+    def __init__(self, folder: SweepFolder, listeners: Sequence[Listener]) -> None:
+        self._folder = folder
+        self._listeners = listeners
+        self._open: dict[tuple[str, int], _OpenRun] = {}
+
+    def started(self, request: RunRequest, num_blocks: int) -> None:
+        """A run was handed to Ray."""
+        self._open[request.study, request.number] = _OpenRun(request, num_blocks)
+        run = {
+            "study": request.study,
+            "number": request.number,
+            "phase": request.phase,
+            "task": request.task.name,
+            "backbone": request.config.backbone,
+            "config": dataclasses.asdict(request.config),
+            "seed": request.config.seed,
+            "num_blocks": num_blocks,
+            "freeze_frac": request.config.freeze_depth / num_blocks,
+        }
+        for listener in self._listeners:
+            listener.run_started(run)
+
+    def epoch(self, study: str, number: int, result: Row) -> None:
+        """A run reported an epoch. One without a score (a diverged one) leaves no row."""
+        run = self._open[study, number]
+        if result.get("val_score") is None or result["epoch"] <= run.last_epoch:
+            return
+        run.last_epoch = result["epoch"]
+        run.train_s += result["train_s"]
+        if result["is_best"]:
+            run.best = result
+        row = {
+            "study": study,
+            "number": number,
+            **{name: result[name] for name in _EPOCH_COLUMNS},
+            "finished_at": datetime.now(UTC),
+        }
+        self._folder.epochs.append(row)
+        for listener in self._listeners:
+            listener.epoch(row)
+
+    def finished(self, study: str, number: int, result: Row | None, died: bool = False) -> Row:
+        """A run ended. Returns its `TRIALS` row, which is on disk by then.
+
+        Args:
+            result: the last one reported; None where the worker died before reporting.
+            died: the worker ended without reporting an end.
+        """
+        if result is not None:
+            self.epoch(study, number, result)
+        run = self._open.pop((study, number))
+        test = None
+        error = self._error(run, result, died)
+        if error is None and run.last_epoch >= run.request.config.max_epochs:
+            test = _read_test(Path(run.request.test_file))
+            error = None if test else f"the worker left no test measurement at {run.request.test_file}"
+        trial = _trial_row(run, result or {}, error)
+        if test is not None:
+            self._folder.tests.append(test)
+        self._folder.trials.append(trial)
+        for listener in self._listeners:
+            listener.run_finished(trial, test)
+        return trial
+
+    def _error(self, run: _OpenRun, result: Row | None, died: bool) -> str | None:
+        if result is not None and result.get("error"):
+            return str(result["error"])
+        if not died:
+            return None
+        if run.request.error_file.exists():
+            return run.request.error_file.read_text(encoding="utf-8").strip().splitlines()[-1]
+        return "the worker process ended without a word: killed, or out of memory"
+
+
+def _trial_row(run: _OpenRun, result: Row, error: str | None) -> dict[str, Any]:
+    request, config = run.request, run.request.config
+    tuned = config.freeze_depth < run.num_blocks
+    best = run.best or {}
+    # The state is derived from epochs: Ray calls a stopped and a completed trial the same.
+    completed = run.last_epoch >= config.max_epochs
+    state = "failed" if error else "completed" if completed else "stopped"
+    return {
+        "study": request.study,
+        "number": request.number,
+        "task": request.task.name,
+        "backbone": config.backbone,
+        "phase": request.phase,
+        "state": state,
+        "error": error,
+        "seed": config.seed,
+        "freeze_depth": config.freeze_depth,
+        "num_blocks": run.num_blocks,
+        "freeze_frac": config.freeze_depth / run.num_blocks,
+        "learning_rate": config.learning_rate if tuned else None,
+        "head_learning_rate": config.head_learning_rate,
+        "weight_decay": config.weight_decay,
+        "layer_decay": config.layer_decay if tuned else None,
+        "batch_size": config.batch_size,
+        "max_epochs": config.max_epochs,
+        "config": json.dumps(dataclasses.asdict(config)),
+        "epochs": run.last_epoch,
+        "best_epoch": best.get("epoch"),
+        **{name: best.get(name) for name in ("val_score", "val_loss", "val_accuracy", "val_f1_macro")},
+        **{name: result.get(name) for name in _FACTS},
+        "train_s": run.train_s,
+        "duration_s": result.get("duration_s", time.perf_counter() - run.started),
+        "started_at": run.started_at,
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def _read_test(file: Path) -> dict[str, Any] | None:
+    if not file.exists():
+        return None
+    row: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return {**row, "correct": bytes.fromhex(row["correct"])}

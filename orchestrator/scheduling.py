@@ -1,0 +1,72 @@
+"""One set of ASHA rungs per study, behind the single scheduler that a Tuner takes.
+
+Rungs shared by backbones would stop the slow starters and so decide the ranking before it is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+
+from orchestrator.config import Budget
+
+__all__ = ["SCORE", "StudyScheduler"]
+
+SCORE = "val_score"
+"""The reported value that searches and stops: validation, never test."""
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
+    """Hands every trial to its study's own `AsyncHyperBandScheduler`.
+
+    The random slice fills the rungs but is never stopped: it is the unbiased design that tuning curves
+    are computed from. Confirmations stay outside the rungs altogether.
+    """
+
+    def __init__(self, studies: tuple[str, ...], budget: Budget) -> None:
+        super().__init__()
+        self._metric = SCORE
+        self._rungs = {
+            study: AsyncHyperBandScheduler(
+                time_attr="epoch",
+                metric=SCORE,
+                mode="max",
+                max_t=budget.max_epochs,
+                grace_period=budget.grace_epochs,
+                reduction_factor=budget.reduction_factor,
+            )
+            for study in studies
+        }
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Nothing is left to the Tuner: metric and mode are this class's own."""
+        return metric is None and mode is None
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        self._delegate(trial, lambda rungs: rungs.on_trial_add(tune_controller, trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
+        decision = self._delegate(trial, lambda rungs: rungs.on_trial_result(tune_controller, trial, result))
+        stoppable = trial.config["phase"] == "tpe"
+        return decision if stoppable and decision is not None else str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> None:
+        self._delegate(trial, lambda rungs: rungs.on_trial_complete(tune_controller, trial, result))
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        self._delegate(trial, lambda rungs: rungs.on_trial_error(tune_controller, trial))
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        self._delegate(trial, lambda rungs: rungs.on_trial_remove(tune_controller, trial))
+
+    def debug_string(self) -> str:
+        return f"{len(self._rungs)} studies, each with its own ASHA rungs"
+
+    def _delegate(self, trial: Trial, call: Callable[[AsyncHyperBandScheduler], Any]) -> str | None:
+        if trial.config["phase"] == "confirmation":
+            return None
+        decision: str | None = call(self._rungs[trial.config["study"]])
+        return decision

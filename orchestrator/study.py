@@ -1,0 +1,161 @@
+"""One study: its own Optuna study, its own budget, its own confirmations."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+import optuna
+import pyarrow as pa
+import pyarrow.compute as pc
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from orchestrator.config import SweepConfig
+from orchestrator.folder import SweepFolder
+from orchestrator.plan import StudyPlan
+from orchestrator.ranking import NoCompletedTrial, choose
+from orchestrator.request import Phase, RunRequest
+from trainables.config import FinetuneConfig
+
+__all__ = ["Study"]
+
+_STATES: Final = {
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+CONFIRMATION_SEEDS_FROM: Final = 1_000_000
+"""Confirmation seeds start here: no search trial ever had one of them."""
+
+
+class Study:
+    """Hands out the runs of one study and learns from their validation scores.
+
+    The first `random_trials` are drawn at random, the same draws for every backbone; the others are
+    suggested by TPE. When all have ended, the configuration chosen on validation is confirmed with fresh
+    seeds. Samplers are seeded by the sweep's seed and the trial's number, so that a suggestion depends on
+    nothing but the trials before it.
+
+    Args:
+        index: of the study in the plan.
+        num_blocks: of the backbone as built.
+        trials: reads the finished trials of the sweep (validation only) when a choice is due.
+    """
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        *,
+        index: int,
+        num_blocks: int,
+        config: SweepConfig,
+        folder: SweepFolder,
+        storage: optuna.storages.BaseStorage,
+        trials: Callable[[], pa.Table],
+    ) -> None:
+        self.plan = plan
+        self.key = plan.key
+        self.num_blocks = num_blocks
+        self.num_handed = 0
+        self._index = index
+        self._config = config
+        self._folder = folder
+        self._trials = trials
+        self._space = config.space.bind(num_blocks, freeze_depth=config.finetune.freeze_depth)
+        self._optuna = optuna.create_study(study_name=plan.key, storage=storage, direction="maximize")
+        self._running: dict[int, optuna.Trial | None] = {}
+        self._num_ended = 0
+        self._confirmations: deque[RunRequest] | None = None
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every trial and confirmation has been handed out and has ended."""
+        return self._confirmations is not None and not self._confirmations and not self._running
+
+    def next(self) -> RunRequest | None:
+        """The next run, or None where one that is still running must end first."""
+        if self.num_handed < self.plan.trials:
+            return self._hand_out(self._suggest())
+        if self._confirmations is None and self._num_ended == self.plan.trials:
+            self._confirmations = deque(self._confirm())
+        if self._confirmations:
+            return self._hand_out(self._confirmations.popleft())
+        return None
+
+    def report(self, number: int, epoch: int, val_score: float) -> None:
+        """Tell Optuna what a running trial reached on validation."""
+        trial = self._running.get(number)
+        if trial is not None:
+            trial.report(val_score, epoch)
+
+    def ended(self, number: int, state: str, val_score: float | None) -> None:
+        """Tell Optuna how a trial ended. A stopped one is pruned, a failed one never has a value."""
+        trial = self._running.pop(number)
+        if trial is None:
+            return
+        self._num_ended += 1
+        value = val_score if state == "completed" else None
+        self._optuna.tell(trial, value, state=_STATES[state], skip_if_finished=True)
+
+    def _hand_out(self, request: RunRequest) -> RunRequest:
+        self._running.setdefault(request.number, None)
+        self.num_handed += 1
+        return request
+
+    def _suggest(self) -> RunRequest:
+        number = self.num_handed
+        phase: Phase = "random" if number < self.plan.random_trials else "tpe"
+        self._optuna.sampler = self._sampler(phase, number)
+        trial = self._optuna.ask()
+        config = self._config.finetune_config(
+            self.plan.backbone.name, self._space(trial), seed=self._seed(number)
+        )
+        # On disk before anybody trains it: after a kill this says what was meant to run.
+        trial.set_user_attr("run", json.dumps({"number": number, "phase": phase, "config": asdict(config)}))
+        self._running[number] = trial
+        return self._request(number, phase, config)
+
+    def _sampler(self, phase: Phase, number: int) -> BaseSampler:
+        if phase == "random":
+            return RandomSampler(seed=self._seed(number))
+        # The slice is TPE's start-up; running trials count as bad guesses so that parallel ones differ.
+        return TPESampler(
+            seed=self._seed(number), n_startup_trials=0, multivariate=True, group=True, constant_liar=True
+        )
+
+    def _confirm(self) -> list[RunRequest]:
+        try:
+            chosen = choose(self._trials().filter(pc.field("study") == self.key))
+        except NoCompletedTrial:
+            return []
+        for trial in self._optuna.trials:
+            run: dict[str, Any] = json.loads(trial.user_attrs["run"])
+            if run["number"] == chosen:
+                break
+        return [
+            self._request(
+                self.plan.trials + index,
+                "confirmation",
+                FinetuneConfig(**{**run["config"], "seed": CONFIRMATION_SEEDS_FROM + self._config.seed + index}),
+            )
+            for index in range(self.plan.confirmations)
+        ]
+
+    def _seed(self, number: int) -> int:
+        """Of trial `number` in every study alike."""
+        return self._config.seed + number
+
+    def _request(self, number: int, phase: Phase, config: FinetuneConfig) -> RunRequest:
+        return RunRequest(
+            number=number,
+            phase=phase,
+            task=self.plan.task,
+            config=config,
+            num_threads=self._config.resources.cpus_per_trial,
+            test_file=str(self._folder.test_file(self._index, number)),
+        )

@@ -1,0 +1,140 @@
+"""Run a sweep: one Tuner over all studies, then the ranking."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.cluster import connect, slots, trial_gpus
+from orchestrator.config import SweepConfig
+from orchestrator.errors import EnvironmentUnusable
+from orchestrator.folder import SweepFolder
+from orchestrator.plan import Plan
+from orchestrator.recorder import Listener, Recorder
+
+__all__ = ["StudyFacts", "run_sweep"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyFacts:
+    """What building a study's backbone and reading its data revealed."""
+
+    study: str
+    num_blocks: int
+    num_train: int
+    num_val: int
+    num_test: int
+    num_classes: int
+    metric: str
+    chance: float
+    digest: str
+    """sha256 of the decoded pixels."""
+
+    image_size: int
+
+
+def run_sweep(
+    config: SweepConfig,
+    plan: Plan,
+    folder: SweepFolder,
+    *,
+    address: str | None,
+    listeners: Sequence[Listener],
+    on_facts: Callable[[list[StudyFacts]], None],
+) -> None:
+    """Run every trial and confirmation of `plan`; results are in the folder's tables.
+
+    Args:
+        address: of a Ray cluster; None starts a local Ray.
+        on_facts: called once with every study's facts, before the first trial.
+
+    Raises:
+        EnvironmentUnusable: Ray, weights, data or resources are missing. Nothing has been trained.
+        KeyboardInterrupt: Ctrl-C. What had finished is recorded.
+    """
+    with connect(address):
+        num_slots = slots(config.resources)
+        facts = _inspect(config, plan)
+        on_facts(facts)
+        _fit(config, plan, folder, facts, num_slots, Recorder(folder, listeners))
+
+
+def _inspect(config: SweepConfig, plan: Plan) -> list[StudyFacts]:
+    """Build every backbone and read all data once, where trials will run."""
+    import ray
+
+    from orchestrator.worker import inspect_study
+
+    cpus = config.resources.cpus_per_trial
+    task = ray.remote(num_cpus=cpus)(inspect_study)
+    found = ray.get([task.remote(study.task, study.backbone.name, cpus) for study in plan.studies])
+    missing = sorted({answer["error"] for answer in found if "error" in answer})
+    if missing:
+        raise EnvironmentUnusable("\n".join(missing))
+    return [
+        StudyFacts(study=study.key, **answer) for study, answer in zip(plan.studies, found, strict=True)
+    ]
+
+
+def _fit(
+    config: SweepConfig,
+    plan: Plan,
+    folder: SweepFolder,
+    facts: list[StudyFacts],
+    num_slots: int,
+    recorder: Recorder,
+) -> None:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+    from ray import tune
+
+    from orchestrator.scheduling import StudyScheduler
+    from orchestrator.search import StudySearcher
+    from orchestrator.study import Study
+    from orchestrator.worker import FinetuneWorker
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    storage = JournalStorage(JournalFileBackend(str(folder.ledger_file)))
+    studies = [
+        Study(
+            study_plan,
+            index=index,
+            num_blocks=study_facts.num_blocks,
+            config=config,
+            folder=folder,
+            storage=storage,
+            trials=folder.trials.read,
+        )
+        for index, (study_plan, study_facts) in enumerate(zip(plan.studies, facts, strict=True))
+    ]
+    tuner = tune.Tuner(
+        tune.with_resources(
+            FinetuneWorker, {"cpu": config.resources.cpus_per_trial, "gpu": trial_gpus(config.resources)}
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=StudySearcher(studies, recorder),
+            scheduler=StudyScheduler(tuple(study.key for study in studies), config.budget),
+            num_samples=-1,
+            # Without it Tune keeps one pending trial behind any custom searcher, and slots stand idle.
+            max_concurrent_trials=num_slots,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder.path),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+    tuner.fit()
+
+
+def _trial_name(trial: Any) -> str:
+    backbone = trial.config["config"]["backbone"].rpartition("/")[2].replace("@", "-")
+    return f"{backbone}-{trial.config['number']:05d}"

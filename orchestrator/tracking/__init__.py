@@ -1,0 +1,29 @@
+"""MLflow as a view of the sweep's records: written by the driver alone, never in its way.
+
+    tracker = Tracker(info, "sqlite:////data/sweeps/mlflow.db", say=print)
+    tracker.start()                      # returns at once; MLflow is imported in a thread
+    tracker.run_started(run); tracker.epoch(row); tracker.run_finished(trial, test)
+    tracker.publish(ranking, verdicts, files)
+    summary = tracker.close(timeout_s=30, status="FINISHED")
+
+The records are the truth. What MLflow missed, `replay` writes from them later, through the same code and
+as often as one likes: a run is found by its tag ``orchestrator.run_id`` and completed, never doubled.
+Importing this package does not import mlflow.
+"""
+
+from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
+from orchestrator.tracking.link import Link
+from orchestrator.tracking.preflight import check
+from orchestrator.tracking.replay import replay
+from orchestrator.tracking.tracker import Tracker
+
+__all__ = [
+    "DatasetInfo",
+    "Link",
+    "Status",
+    "SweepInfo",
+    "Tracker",
+    "TrackingSummary",
+    "check",
+    "replay",
+]

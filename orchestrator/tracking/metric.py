@@ -1,0 +1,143 @@
+"""Points on MLflow's charts, from rows of the records. Pure.
+
+What is measured once is logged at step 0 (a step of 1 or more would be drawn as a line of one point), what
+is measured every epoch at the epoch. Values are rounded to 6 significant digits, as MLflow prints them all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+__all__ = [
+    "EPOCH_GROUPS",
+    "Point",
+    "epoch_points",
+    "final_points",
+    "finite",
+    "milliseconds",
+    "model_points",
+    "parent_points",
+]
+
+EPOCH_GROUPS: Final = ("train/", "val/", "time/")
+"""First part of the names of metrics with one point per epoch; all others are at step 0."""
+
+_TRIAL: Final = {
+    "best_epoch": "best_epoch",
+    "train_s": "train_s",
+    "duration_s": "duration_s",
+    "num_params_trainable": "trainable_params",
+    "memory_mib": "peak_mem_mib",
+}
+_VALIDATION: Final = ("val_score", "val_loss", "val_accuracy", "val_f1_macro")
+_TEST: Final = ("test_score", "test_loss", "test_accuracy", "test_f1_macro")
+_MODEL: Final = {
+    "score": "adapt/score",
+    "ci_low": "adapt/ci_low",
+    "ci_high": "adapt/ci_high",
+    "rank": "adapt/rank",
+    "rank_low": "adapt/rank_low",
+    "rank_high": "adapt/rank_high",
+    "p_best": "adapt/best",
+    "quality": "adapt/quality",
+    "ease": "adapt/ease",
+    "num_trials": "adapt/num_trials",
+    "num_failed": "adapt/num_failed",
+    "cost_s": "adapt/cost_s",
+    "run_cost_s": "adapt/run_cost_s",
+    "best_freeze_depth": "adapt/freeze_depth",
+    "best_learning_rate": "adapt/lr",
+    "confirmation_mean": "final/test_score",
+    "confirmation_sd": "final/test_score_sd",
+}
+_PARENT: Final = {"score": "best/score", "val_score": "best/val_score"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One value of one metric. NaN and infinity are allowed here and taken out by `finite`."""
+
+    key: str
+    value: float
+    step: int
+    timestamp_ms: int
+
+
+def milliseconds(moment: datetime | None) -> int:
+    """Milliseconds since 1970, as MLflow counts; now where the record has no time."""
+    return int((moment or datetime.now(UTC)).timestamp() * 1000)
+
+
+def epoch_points(row: Mapping[str, Any]) -> list[Point]:
+    """Of one EPOCHS row."""
+    seconds = [row[name] for name in ("train_s", "eval_s") if row.get(name) is not None]
+    values = {
+        "train/loss": row.get("train_loss"),
+        "val/loss": row.get("val_loss"),
+        "val/accuracy": row.get("val_accuracy"),
+        "val/f1_macro": row.get("val_f1_macro"),
+        "time/epoch_s": sum(seconds) if seconds else None,
+    }
+    return _points(values, step=int(row["epoch"]), moment=row.get("finished_at"))
+
+
+def final_points(trial: Mapping[str, Any], test: Mapping[str, Any] | None) -> list[Point]:
+    """Of one TRIALS row. A failed trial has no result to compare.
+
+    Test scores go on confirmations alone, so that nobody picks a configuration by them.
+    """
+    values = {f"final/{short}": trial.get(name) for name, short in _TRIAL.items()}
+    if trial["state"] != "failed":
+        values |= {f"final/{name}": trial.get(name) for name in _VALIDATION}
+    if trial["phase"] == "confirmation" and test is not None:
+        values |= {f"final/{name}": test.get(name) for name in _TEST}
+    return _points(values, step=0, moment=trial.get("finished_at"))
+
+
+def model_points(row: Mapping[str, Any]) -> list[Point]:
+    """Of one RANKING row, on the backbone's summary run."""
+    values = {key: row.get(name) for name, key in _MODEL.items()}
+    if row.get("best_freeze_depth") is not None and row.get("num_blocks"):
+        values["adapt/freeze_frac"] = row["best_freeze_depth"] / row["num_blocks"]
+    return _points(values, step=0, moment=None)
+
+
+def parent_points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """Best over the backbones of one task, on the sweep's own run."""
+    rows = list(rows)
+    values: dict[str, Any] = {}
+    for name, key in _PARENT.items():
+        found = [row[name] for row in rows if row.get(name) is not None]
+        values[key] = max(found, default=None)
+    return _points(values, step=0, moment=None)
+
+
+def finite(points: Iterable[Point]) -> tuple[list[Point], list[str]]:
+    """What can be drawn, and a word on each point that cannot: ``train/loss@3=nan``.
+
+    MLflow would store infinity as 1.8e308, which ruins the axis of every run beside it.
+    """
+    kept, dropped = [], []
+    for point in points:
+        if math.isfinite(point.value):
+            kept.append(point)
+        else:
+            dropped.append(f"{point.key}@{point.step}={point.value}")
+    return kept, dropped
+
+
+def _points(values: Mapping[str, Any], *, step: int, moment: datetime | None) -> list[Point]:
+    timestamp_ms = milliseconds(moment)
+    return [
+        Point(key=key, value=_rounded(value), step=step, timestamp_ms=timestamp_ms)
+        for key, value in values.items()
+        if value is not None
+    ]
+
+
+def _rounded(value: float) -> float:
+    return float(value) if isinstance(value, int) else float(f"{float(value):.6g}")

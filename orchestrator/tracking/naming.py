@@ -1,0 +1,175 @@
+"""Names, tags and parameters of MLflow runs. Pure: the same record gives the same text, live or replayed.
+
+Tables in MLflow's UI show about 12 characters of a header and 18 of a run's name, so names are short and
+start with what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from orchestrator.errors import one_line, redact
+from orchestrator.tracking.info import SweepInfo
+
+__all__ = [
+    "RUN_ID_TAG",
+    "SWEEP_ID_TAG",
+    "child_run_id",
+    "child_tags",
+    "end_tags",
+    "experiment_name",
+    "model_run_id",
+    "parent_params",
+    "parent_run_id",
+    "run_name",
+    "run_params",
+    "short_names",
+    "source_tags",
+    "split_study",
+]
+
+RUN_ID_TAG: Final = "orchestrator.run_id"
+SWEEP_ID_TAG: Final = "orchestrator.sweep_id"
+_MAX_ERROR: Final = 250
+_MAX_NOTE: Final = 7500  # MLflow takes 8000 characters of a tag
+_MAX_PARAM: Final = 5500  # MLflow takes 6000 characters of a parameter
+
+_SHORT: Final = {
+    "learning_rate": "lr",
+    "head_learning_rate": "head_lr",
+    "max_epochs": "epochs",
+    "warmup_frac": "warmup",
+}
+_UNUSED_WHEN_FROZEN: Final = ("learning_rate", "layer_decay")
+
+
+def experiment_name(task: str) -> str:
+    """Sweeps on one task share an experiment."""
+    return f"adapt/{task}"
+
+
+def parent_run_id(sweep_id: str, task: str) -> str:
+    """Identity of the run that stands for the whole sweep on a task."""
+    return f"{sweep_id}/{task}"
+
+
+def child_run_id(sweep_id: str, task: str, backbone: str, number: int) -> str:
+    """Identity of a trial or confirmation."""
+    return f"{sweep_id}/{task}/{backbone}/{number}"
+
+
+def model_run_id(sweep_id: str, task: str, backbone: str) -> str:
+    """Identity of a backbone's summary run."""
+    return f"{sweep_id}/{task}/{backbone}/model"
+
+
+def split_study(study: str) -> tuple[str, str]:
+    """Task and backbone of ``<task>:<backbone>``; a task's name holds no colon."""
+    task, _, backbone = study.partition(":")
+    return task, backbone
+
+
+def short_names(backbones: Sequence[str]) -> dict[str, str]:
+    """The architecture alone, with ``@weights`` where two share it, in full where even that is not enough."""
+    shorten: tuple[Callable[[str], str], ...] = (
+        lambda name: name.rpartition("/")[2].partition("@")[0],
+        lambda name: name.rpartition("/")[2],
+        lambda name: name,
+    )
+    names = dict.fromkeys(backbones, "")
+    for form in shorten:
+        forms = {name: form(name) for name, short in names.items() if not short}
+        counts = Counter(forms.values())
+        names.update({name: short for name, short in forms.items() if counts[short] == 1})
+    return {name: short or name for name, short in names.items()}
+
+
+def run_name(run: Mapping[str, Any], short: str) -> str:
+    """``#07 mobilenet_v2 12/18``: number, backbone, frozen of all blocks. A confirmation starts with c."""
+    mark = "c" if run["phase"] == "confirmation" else "#"
+    return f"{mark}{run['number']:02d} {short} {run['config']['freeze_depth']}/{run['num_blocks']}"
+
+
+def run_params(run: Mapping[str, Any], short: str, image_size: int | None) -> dict[str, str]:
+    """Everything that may change the run's result. What a fully frozen backbone leaves unused is left out.
+
+    `lr_log10` is there because MLflow's axes are linear.
+    """
+    config = dict(run["config"])
+    num_blocks = int(run["num_blocks"])
+    if int(config["freeze_depth"]) >= num_blocks:
+        for name in _UNUSED_WHEN_FROZEN:
+            config.pop(name, None)
+    config.pop("backbone", None)
+    params: dict[str, Any] = {"model": short, "num_blocks": num_blocks, "freeze_frac": run["freeze_frac"]}
+    for name, value in config.items():
+        key = _SHORT.get(name, name)
+        params[key] = value
+        if key.endswith("lr") and value:
+            params[f"{key}_log10"] = math.log10(value)
+    if image_size is not None:
+        params["image_size"] = image_size
+    return {key: _text(value) for key, value in params.items() if value is not None}
+
+
+def parent_params(info: SweepInfo) -> dict[str, str]:
+    """The sweep's search and budget."""
+    return {key: _text(value) for key, value in info.facts.items()}
+
+
+def source_tags(info: SweepInfo) -> dict[str, str]:
+    """Who ran what, in MLflow's own tags; on every run."""
+    tags = {
+        "mlflow.source.name": info.source_name,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": info.user,
+        "mlflow.source.git.commit": info.git_commit or "",
+        "mlflow.source.git.dirty": str(info.git_dirty).lower() if info.git_commit else "",
+        SWEEP_ID_TAG: info.sweep_id,
+        "orchestrator.version": info.version,
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def child_tags(run: Mapping[str, Any], short: str) -> dict[str, str]:
+    """What tells a trial or confirmation apart, without what only its end brings."""
+    tags = {
+        "orchestrator.role": "confirm" if run["phase"] == "confirmation" else "trial",
+        "orchestrator.trial_id": f"{run['study']}#{run['number']}",
+        "orchestrator.phase": run["phase"],
+        "orchestrator.backbone": run["backbone"],
+        "orchestrator.config_hash": _config_hash(run["config"]),
+        "orchestrator.node": run.get("node"),
+        "orchestrator.device": run.get("device"),
+        "model": short,
+        "task": run["task"],
+    }
+    return {key: str(value) for key, value in tags.items() if value}
+
+
+def end_tags(trial: Mapping[str, Any]) -> dict[str, str]:
+    """What the end of a trial adds. The whole error is the run's description, its last line a tag."""
+    tags = {"orchestrator.state": str(trial["state"])}
+    if trial["state"] == "stopped":
+        tags["orchestrator.stopped_early"] = "true"
+    if trial["state"] == "failed":
+        error = redact(trial.get("error") or "").strip() or "no reason was recorded"
+        tags["orchestrator.error"] = one_line(error.splitlines()[-1])[:_MAX_ERROR]
+        tags["mlflow.note.content"] = f"```\n{error[-_MAX_NOTE:]}\n```"
+    return tags
+
+
+def _config_hash(config: Mapping[str, Any]) -> str:
+    """Equal for runs that differ in their seed alone, so a confirmation is found from its trial."""
+    text = json.dumps({k: v for k, v in config.items() if k != "seed"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _text(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return redact(text)[:_MAX_PARAM]

@@ -1,0 +1,169 @@
+"""The thin Ray adapter around `trainables.finetune.Finetuner`.
+
+One worker lives through many trials: torch, decoded data and pretrained backbones stay warm. What it
+reports never holds a test score; those are written to a file of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import torch
+from ray import tune
+
+from orchestrator.request import RunRequest
+from trainables.backbones import Backbone, build
+from trainables.catalog import lookup
+from trainables.config import TaskSpec
+from trainables.data import Task, load_task
+from trainables.errors import Diverged, TrainableError
+from trainables.finetune import Finetuner, default_device
+
+__all__ = ["FinetuneWorker", "inspect_study"]
+
+V = TypeVar("V")
+
+MAX_WARM: Final = 8
+
+
+class _Warm(Generic[V]):
+    """The last few values made, by key, least recently used first out."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[Hashable, V] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        if key not in self._values:
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        while len(self._values) > MAX_WARM:
+            self._values.popitem(last=False)
+        return self._values[key]
+
+
+_backbones: _Warm[Backbone] = _Warm()
+_tasks: _Warm[Task] = _Warm()
+
+
+def _load(spec: TaskSpec, backbone_name: str) -> tuple[Backbone, Task]:
+    backbone = _backbones.get(backbone_name, lambda: build(lookup(backbone_name)))
+    task = _tasks.get((spec, backbone.preprocessing), lambda: load_task(spec, backbone.preprocessing))
+    return backbone, task
+
+
+def inspect_study(spec: TaskSpec, backbone_name: str, num_threads: int) -> dict[str, Any]:
+    """Load one study's backbone and data where trials will run, and say what they are.
+
+    Missing weights or unreadable data are found here, before any trial. An error comes back as
+    ``{"error": text}``: raised in a Ray task it would arrive wrapped in Ray's own.
+    """
+    torch.set_num_threads(num_threads)
+    try:
+        backbone, task = _load(spec, backbone_name)
+    except TrainableError as error:
+        return {"error": str(error)}
+    return {
+        "num_blocks": backbone.num_blocks,
+        "num_train": len(task.train),
+        "num_val": len(task.val),
+        "num_test": len(task.test),
+        "num_classes": task.num_classes,
+        "metric": task.metric,
+        "chance": task.chance,
+        "digest": task.digest,
+        "image_size": task.train.images.shape[-1],
+    }
+
+
+class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no types
+    """One Tune step is one epoch."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._begin(RunRequest.from_tune(config))
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in the same process (``reuse_actors``)."""
+        self._begin(RunRequest.from_tune(new_config))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            return self._epoch()
+        except Diverged as error:
+            # The trial failed, the process did not: it is reported, not raised, and stays warm.
+            return {**self._facts(), "epoch": self._finetuner.epoch, "error": f"diverged: {error}", "done": True}
+        except Exception:
+            self._leave_traceback()
+            raise
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: Tune's checkpoints are not used."""
+
+    def _begin(self, request: RunRequest) -> None:
+        self._request = request
+        self._started = time.perf_counter()
+        try:
+            torch.set_num_threads(request.num_threads)
+            backbone, task = _load(request.task, request.config.backbone)
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+            self._finetuner = Finetuner(request.config, backbone, task)
+        except Exception:
+            self._leave_traceback()
+            raise
+
+    def _epoch(self) -> dict[str, Any]:
+        metrics = self._finetuner.train_epoch()
+        done = metrics.epoch >= self._request.config.max_epochs
+        if done:
+            self._write_test_row()
+        return {**asdict(metrics), **self._facts(), "done": done}
+
+    def _facts(self) -> dict[str, Any]:
+        finetuner = self._finetuner
+        memory = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+        return {
+            "num_blocks": finetuner.backbone.num_blocks,
+            "num_params": finetuner.num_params,
+            "num_params_trainable": finetuner.num_params_trainable,
+            "num_val": len(finetuner.task.val),
+            "metric": finetuner.task.metric,
+            "frozen_digest": finetuner.frozen_digest,
+            "duration_s": time.perf_counter() - self._started,
+            "memory_mib": memory,
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else str(default_device()),
+            "node": socket.gethostname(),
+            "worker_pid": os.getpid(),
+        }
+
+    def _write_test_row(self) -> None:
+        """Leave a `TESTS` row as JSON, whole or not at all."""
+        measured = self._finetuner.measure_test()
+        row = {
+            "study": self._request.study,
+            "number": self._request.number,
+            "metric": self._finetuner.task.metric,
+            "test_score": measured.quality.score(self._finetuner.task.metric),
+            "test_loss": measured.quality.loss,
+            "test_accuracy": measured.quality.accuracy,
+            "test_f1_macro": measured.quality.f1_macro,
+            "chance": self._finetuner.task.chance,
+            "num_test": measured.num_test,
+            "correct": measured.correct.hex(),
+        }
+        path = Path(self._request.test_file)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(row), encoding="utf-8")
+        os.replace(temporary, path)
+
+    def _leave_traceback(self) -> None:
+        self._request.error_file.write_text(traceback.format_exc(), encoding="utf-8")

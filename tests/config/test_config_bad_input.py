@@ -1,0 +1,316 @@
+"""Every bad input deserves a message with the rule, the value, the place and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.config import SweepConfig, load_sweep, sweep_from_mapping
+from orchestrator.errors import ConfigError, OrchestratorError, Problem
+
+SWEEP = """\
+name: small
+tasks:
+  - name: digits
+    num_train: 100
+backbones: [timm/a, timm/b]
+budget:
+  trials: 8
+"""
+
+FACTS = {
+    "timm/shallow": {
+        "num_blocks": 6,
+        "num_params": 10,
+        "input_size": 32,
+        "block_flops": [1] * 6,
+        "boundary_elements": [1] * 6,
+    }
+}
+
+
+def problems(path: Path, text: str | bytes, overrides: tuple[str, ...] = ()) -> tuple[Problem, ...]:
+    file = path / "my.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, overrides)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(caught.value.problems) > 0
+    assert all(line.isprintable() for line in lines)
+    return tuple(
+        Problem(
+            where=p.where.replace(str(file), "my.yaml"), key=p.key, rule=p.rule, value=p.value, hint=p.hint
+        )
+        for p in caught.value.problems
+    )
+
+
+TEXTS: list[Any] = [
+    # Text that is not a sweep file at all.
+    ("", "my.yaml:1", "", "is empty", ""),
+    ("# only a comment\n", "my.yaml:1", "", "is empty", ""),
+    ("\n---\n...\n", "my.yaml", "", "must be a mapping", ""),
+    ("- a\n- b\n", "my.yaml", "", "must be a mapping of keys to values, got ['a', 'b']", ""),
+    ("just text\n", "my.yaml", "", "must be a mapping", ""),
+    (b"\xff\xfen\x00a\x00", "my.yaml:1", "", "must be text in UTF-8", ""),
+    (SWEEP.encode() + b"\nseed: \xe9\n", "my.yaml:9", "", "must be text in UTF-8", ""),
+    ("a: \x07\n", "my.yaml:1", "", "the character U+0007 is not allowed", ""),
+    (b"#" * 1_000_001, "my.yaml", "", "must be at most 1 MB", ""),
+    (SWEEP + "\tseed: 1\n", "my.yaml:8", "", "is not YAML", "indent with spaces"),
+    (SWEEP + "storage: a: b\n", "my.yaml:8", "", "mapping values are not allowed", "quote a text"),
+    (
+        SWEEP + 'x: [pip install "ray[default]"]\n',
+        "my.yaml:8",
+        "",
+        "is not YAML",
+        "is not closed; quote the whole",
+    ),
+    (SWEEP + "---\na: 1\n", "my.yaml:8", "", "must hold one YAML document", ""),
+    (SWEEP + "x: !!python/object/apply:os.system [id]\n", "my.yaml:8", "", "must not have tags", ""),
+    (SWEEP + "seed: !!int 3\n", "my.yaml:8", "", "must not have tags", "write the plain value"),
+    (SWEEP + "<<: {seed: 1}\n", "my.yaml:8", "", "must not have merge keys", "write the keys out"),
+    (SWEEP + "1: x\n", "my.yaml:8", "", "must have text as keys, got 1", "quote it"),
+    (SWEEP + "? [a]\n: x\n", "my.yaml:8", "", "must have plain text as keys", ""),
+    (SWEEP + "seed: *x\n", "my.yaml:8", "", "the alias *x has no anchor &x before it", ""),
+    (SWEEP + "seed: &x [*x]\n", "my.yaml:8", "", "the alias *x has no anchor", ""),
+    (SWEEP + f"seed: [{'*a, ' * 101}]\nx: &a 1\n", "my.yaml:8", "", "has no anchor", ""),
+    (f"x: &a 1\ny: [{'*a, ' * 101}]\n", "my.yaml:2", "", "at most 100 aliases", ""),
+    ("x: " + "[" * 5000 + "\n", "my.yaml:1", "", "nested at most 40 deep", ""),
+    ("x: [" + "1, " * 20_001 + "]\n", "my.yaml:1", "", "must hold at most 20000 values", ""),
+    (f"seed: {'9' * 5000}\n", "my.yaml:1", "", "numbers of at most 40 digits", ""),
+    # Keys.
+    (SWEEP + "seed: 1\nseed: 2\n", "my.yaml:9", "seed", "'seed' given twice (first on line 8)", ""),
+    (SWEEP + "  trials: 9\n", "my.yaml:8", "budget.trials", "'trials' given twice (first on line 7)", ""),
+    (SWEEP + "bugdet: {}\n", "my.yaml:8", "bugdet", "unknown key", "did you mean 'budget'?"),
+    (SWEEP + "  trails: 1\n", "my.yaml:8", "budget.trails", "unknown key", "did you mean 'trials'?"),
+    (SWEEP + "metric: f1\n", "my.yaml:8", "metric", "unknown key", "maximises the task's own metric"),
+    (SWEEP + "mode: maximum\n", "my.yaml:8", "mode", "unknown key", "maximises"),
+    (SWEEP + "lr: 1\n", "my.yaml:8", "lr", "unknown key", "learning_rate belongs under space"),
+    (SWEEP + "seeds: [1, 1]\n", "my.yaml:8", "seeds", "unknown key", "did you mean 'seed'?"),
+    (SWEEP + "  epochs: 1\n", "my.yaml:8", "budget.epochs", "unknown key", "did you mean 'max_epochs'?"),
+    ("name: a\n", "my.yaml", "tasks", "is required", ""),
+    ("name: a\n", "my.yaml", "backbones", "is required", ""),
+    (SWEEP.replace("name: digits", "data: digits"), "my.yaml:3", "tasks.0.name", "is required", ""),
+    (SWEEP + "resources:\n", "my.yaml:8", "resources", "must be a mapping", "leave the key out"),
+]
+
+VALUES: list[Any] = [
+    # --set, the message after the key, and the hint.
+    ("budget.trials=0", "must be a whole number in [1, 100000], got 0", ""),
+    ("budget.trials=-1", "must be a whole number in [1, 100000], got -1", ""),
+    ("budget.trials=1.5", "must be a whole number in [1, 100000], got 1.5", ""),
+    ("budget.trials=8.0", "must be a whole number in [1, 100000], got 8.0", "write 8"),
+    ("budget.trials='10'", "must be a whole number in [1, 100000], got '10'", "write it without quotes"),
+    ("budget.trials=true", "must be a whole number in [1, 100000], got True", ""),
+    ("budget.trials=~", "must be a whole number in [1, 100000], got None", "leave the key out"),
+    ("budget.trials=.nan", "must be a whole number in [1, 100000], got nan", ""),
+    ("budget.random_trials=9", "must be <= trials (8), got 9", ""),
+    ("budget.max_epochs=0", "must be a whole number in [1, 10000], got 0", ""),
+    ("budget.grace_epochs=9", "must be <= max_epochs (3), got 9", ""),
+    ("budget.grace_epochs=0", "must be a whole number in [1, 10000], got 0", ""),
+    ("budget.reduction_factor=1", "must be a whole number in [2, 100], got 1", ""),
+    ("confirmation.seeds=0", "must be a whole number in [1, 100], got 0", ""),
+    ("confirmation.seeds=101", "must be a whole number in [1, 100], got 101", ""),
+    ("confirmation.seeds=[1, 1]", "must be a whole number in [1, 100], got [1, 1]", ""),
+    ("resources.cpus_per_trial=0", "must be a whole number in [1, 1024], got 0", ""),
+    ("resources.gpus_per_trial=1.5", "a fraction below 1, or a whole number, got 1.5", "1 or 2"),
+    ("resources.gpus_per_trial=-1", "must be auto or a finite number in [0, 64], got -1", ""),
+    ("resources.gpus_per_trial=all", "must be auto or a finite number in [0, 64], got 'all'", ""),
+    ("resources.gpus_per_trial='1'", "got '1'", "write it without quotes"),
+    ("resources.max_concurrent=0", "must be auto or a whole number in [1, 10000], got 0", ""),
+    ("seed=-1", "must be a whole number in [0, 2147483647], got -1", ""),
+    ("name=a/b", "must be 1 to 80 letters, digits, '_', '.' or '-'", "e.g. a-b"),
+    ("name=a b", "got 'a b'", "e.g. a-b"),
+    ("name='..'", "the first no '.' or '-', got '..'", ""),
+    ("name=''", "must be 1 to 80 letters", ""),
+    ("name=😀", "must be 1 to 80 letters", ""),
+    (f"name={'x' * 300}", "must be 1 to 80 letters", "e.g. xxx"),
+    ("name=2024", "must be text, got 2024", "write it in quotes"),
+    ("tasks.0.name=a:b", "must be 1 to 80 letters", "e.g. a-b"),
+    ("tasks.0.data=''", "must be a path of printable characters", ""),
+    ("tasks.0.image_size=4", "must be a whole number in [8, 4096], got 4", ""),
+    ("tasks.0.num_val=0", "must be a whole number in [1, 10000000], got 0", ""),
+    ("tasks=[]", "must be a list with at least one item, got []", ""),
+    ("tasks={name: a}", "must be a list with at least one item", "write it in [ ]"),
+    ("tasks=[3]", "must be a mapping of keys to values, got 3", ""),
+    ("backbones=timm/a", "must be a list with at least one item, got 'timm/a'", "write it in [ ]"),
+    ("backbones=[tim/a]", "before '/' must be one of torchvision, timm, hf, got 'tim/a'", "'timm'?"),
+    ("backbones=[timm]", "must be source/architecture[@weights]", ""),
+    ("backbones=['timm/a@']", "must be source/architecture[@weights]", ""),
+    ("backbones=['timm/a b']", "must be source/architecture[@weights]", ""),
+    ("backbones=[3]", "must be text, got 3", ""),
+    ("backbones=[timm/a, timm/a]", "must not repeat item 0, got 'timm/a'", ""),
+    ("backbones=[timm/tf_efficientnet_lite0, timm/tf_efficientnet_lite0@pypi]", "must not repeat item 0", ""),
+    ("tasks=[{name: a}, {name: a}]", "must not repeat item 0, got 'a'", ""),
+    ("space=defalt", "must be one of default, or a mapping of parameters, got 'defalt'", "'default'?"),
+    ("space=3", "must be one of default, or a mapping of parameters, got 3", ""),
+    ("space={base: default, learning_rate: {low: 1, high: 1}}", "must be < high (1.0), got 1.0", ""),
+    ("space={weight_decay: {low: 0, high: 1, log: true}}", "must be > 0 on a log scale, got 0.0", ""),
+    ("space={weight_decay: {low: .nan, high: .inf}}", "must be a finite number, got nan", ""),
+    ("space={weight_decay: {low: .nan, high: .inf}}", "must be a finite number, got inf", ""),
+    ("space={batch_size: {low: 8, high: 20, step: 5}}", "must divide high - low, 12, got 5", ""),
+    ("space={batch_size: {low: 8, high: 200}}", "must be <= num_train (100) of task digits, got 200", ""),
+    ("space={batch_size: {choice: [8, 101]}}", "must be <= num_train (100) of task digits, got 101", ""),
+    ("space={seed: {choice: [1]}}", "is set by the sweep and cannot be searched", ""),
+    ("finetune={batch_size: 0}", "must be >= 1, got 0", ""),
+    ("finetune={batch_size: -1}", "must be a whole number in [0, 10000000], got -1", ""),
+    ("finetune={batch_size: 101}", "must be <= num_train (100) of task digits, got 101", ""),
+    ("tasks.0.num_train=20", "must be <= num_train (20) of task digits, got 32", ""),
+    ("finetune={optimizer: adam}", "must be one of adamw, sgd, got 'adam'", "did you mean 'adamw'?"),
+    ("finetune={warmup_frac: 1}", "must be in [0, 1), got 1", ""),
+    ("finetune={warmup_frac: 1e999}", "must be a finite number in [0, 1000000000.0], got inf", ""),
+    ("finetune={seed: 1}", "unknown key", "it is the sweep's own key seed"),
+    ("finetune={max_epochs: 1}", "unknown key", "it belongs under budget"),
+    ("finetune={weight_decay: 0}", "is searched by the space", "{base: ..., weight_decay: null}"),
+    ("storage=''", "must be a path of printable characters", ""),
+    ("storage=gcs://bucket/x", "must be a folder, or start with s3://, gs:// or abfs://", "'gs'?"),
+    ("storage=file:///tmp/x", "must be a folder", "write the path alone"),
+    ("storage=s3://", "got 's3://'", "a bucket must follow: s3://bucket/folder"),
+    ("tracking_uri=./mlruns", "MLflow 3 writes to no folder, got './mlruns'", "migrate-filestore"),
+    ("tracking_uri=file:///tmp/mlruns", "MLflow 3 writes to no folder", "sqlite:///path/mlflow.db"),
+    ("tracking_uri=not a uri", "must be auto, or start with http://", ""),
+    ("tracking_uri=htp://host", "must be auto, or start with http://", "did you mean 'http'?"),
+    ("tracking_uri=http://", "must name a host after http://", ""),
+    ("tracking_uri=http://[::1", "must name a host after http://", ""),
+    ("tracking_uri=http://host:port", "must name a host after http://", ""),
+    ("tracking_uri=sqlite://mlflow.db", "must name a file after three slashes", "sqlite:///mlflow.db"),
+    ("tracking_uri='sqlite:///:memory:'", "must name a file after three slashes", ""),
+]
+
+OVERRIDES: list[Any] = [
+    ("trials", "--set", "", "must be key=value, got 'trials'", "e.g. --set budget.trials=4"),
+    ("=3", "--set", "", "must be key=value, got '=3'", ""),
+    ("a..b=3", "--set", "", "must be key=value", ""),
+    ("budget.trials=", "--set budget.trials", "", "is empty: it needs a value", ""),
+    ("budget.trials=[", "--set budget.trials", "", "is not YAML", ""),
+    ("budget.trails=3", "--set budget.trails", "budget.trails", "unknown key", "did you mean 'trials'?"),
+    ("new.key=3", "--set new.key", "new", "unknown key", ""),
+    ("tasks.7.name=a", "--set tasks.7.name", "tasks.7.name", "its index must be 0 to 0, got '7'", ""),
+    ("tasks.x.name=a", "--set tasks.x.name", "tasks.x.name", "its index must be 0 to 0, got 'x'", ""),
+    ("name.x=3", "--set name.x", "name.x", "name is not a mapping, it is, got 'small'", "--set name=..."),
+]
+
+
+def assert_told(told: tuple[Problem, ...], where: str, key: str | None, message: str, hint: str) -> None:
+    for problem in told:
+        at = problem.where == where and key in (None, problem.key)
+        if at and message in problem.message and hint in problem.hint:
+            return
+    pytest.fail("\n".join([f"no {where} {key} {message!r} {hint!r} in", *map(str, told)]))
+
+
+@pytest.mark.parametrize(("text", "where", "key", "message", "hint"), TEXTS)
+def test_files(tmp_path: Path, text: str | bytes, where: str, key: str, message: str, hint: str) -> None:
+    assert_told(problems(tmp_path, text), where, key, message, hint)
+
+
+@pytest.mark.parametrize(("override", "message", "hint"), VALUES)
+def test_values(tmp_path: Path, override: str, message: str, hint: str) -> None:
+    told = problems(tmp_path, SWEEP, (override,))
+    where = f"--set {override.partition('=')[0]}"
+    if "num_train (20)" in message:
+        where = "my.yaml"  # of a batch size that is written nowhere
+    assert_told(told, where, None, message, hint)
+
+
+@pytest.mark.parametrize(("override", "where", "key", "message", "hint"), OVERRIDES)
+def test_overrides(tmp_path: Path, override: str, where: str, key: str, message: str, hint: str) -> None:
+    assert_told(problems(tmp_path, SWEEP, (override,)), where, key, message, hint)
+
+
+def test_everything_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = SWEEP.replace("small", "a/b").replace("trials: 8", "trials: 0") + "seed: x\nlr: 1\nseed: 2\n"
+    told = problems(tmp_path, text, ("storage=gcs://x", "budget.grace_epochs=4"))
+    assert [(p.where, p.key) for p in told] == [
+        ("my.yaml:1", "name"),
+        ("my.yaml:7", "budget.trials"),
+        ("my.yaml:8", "seed"),
+        ("my.yaml:9", "lr"),
+        ("my.yaml:10", "seed"),
+        ("--set budget.grace_epochs", "budget.grace_epochs"),
+        ("--set storage", "storage"),
+    ]
+
+
+def test_depths_beyond_the_blocks_of_a_known_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainables.catalog._facts", lambda: FACTS)
+    text = SWEEP.replace("timm/b", "timm/shallow") + "space: {freeze_depth: {low: 0, high: 9}}\n"
+    message = "must be <= num_blocks (6) of timm/shallow, got 9"
+    assert_told(problems(tmp_path, text), "my.yaml:8", "space.freeze_depth.high", message, "")
+    fixed = text.replace("space: {freeze", "finetune: {freeze").replace("{low: 0, high: 9}", "9")
+    fixed += "space: {weight_decay: {low: 0, high: 1}}\n"
+    assert_told(problems(tmp_path, fixed), "my.yaml:8", "finetune.freeze_depth", message, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("quickstrat", "is neither a file nor a shipped sweep (quickstart"),
+        ("no/such.yaml", "is neither a file nor"),
+        ("\0", "is neither a file nor"),
+        ("x" * 5000, "is neither a file nor"),
+        (".", "cannot be read: Is a directory"),
+    ],
+)
+def test_paths_that_cannot_be_read(name: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(name)
+    assert message in str(caught.value)
+
+
+def test_a_near_name_is_offered() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'quickstart'"):
+        load_sweep("quickstrat")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresqll://bob:hunter2@host/db",
+        "postgresqll://bob:hunter2@x@host/db" + "y" * 100,
+        "htp://hunter2@host",
+        "htp://host/?token=hunter2&x=1",
+        "bob:" + "a" * 70 + "://x:hunter2" + "b" * 70 + "@host",
+    ],
+)
+@pytest.mark.parametrize(
+    "key", ["tracking_uri", "storage", "name", "seed", "space", "backbones", "x", "name.x"]
+)
+def test_secrets_are_never_shown(tmp_path: Path, key: str, uri: str) -> None:
+    for value in (uri, f"[{uri!r}]", f"{{{uri!r}: {uri!r}}}"):
+        told = problems(tmp_path, SWEEP, (f"{key}={value}",))
+        assert not any("hunter2" in f"{p}{p.message}" for p in told)
+
+
+def test_errors_say_how_the_command_ends() -> None:
+    with pytest.raises(OrchestratorError) as caught:
+        sweep_from_mapping({})
+    assert caught.value.exit_code == 2
+    assert isinstance(caught.value, ValueError)
+
+
+def test_what_is_unusual_but_right_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    text = SWEEP + "tracking_uri: postgresql+psycopg2://bob:pw@host:5432/db\nstorage: s3://bucket/x\n"
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    overrides = [
+        "resources.gpus_per_trial=0.5",
+        "finetune.warmup_frac=1e-1",
+        "tasks.0.num_train=200",
+        "backbones.1=timm/c",
+        "budget.trials=010",
+        "budget.trials=11",
+        "name=no",
+    ]
+    config = load_sweep(file, overrides)
+    assert isinstance(config, SweepConfig)
+    assert config.resources.gpus_per_trial == 0.5
+    assert config.finetune.warmup_frac == 0.1
+    assert config.tasks[0].num_train == 200
+    assert config.backbones == ("timm/a", "timm/c")
+    assert config.budget.trials == 11
+    assert config.name == "no"

@@ -1,0 +1,257 @@
+"""What is loaded, written out and loaded again is the same, and no input ends in a traceback."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.config import (
+    SweepConfig,
+    config_schema,
+    load_sweep,
+    resolved_yaml,
+    sweep_files,
+    sweep_from_mapping,
+    sweep_mapping,
+)
+from orchestrator.config.overrides import set_value
+from orchestrator.config.yaml_source import dump_yaml, parse_yaml
+from orchestrator.errors import ConfigError
+from search_spaces import read_space
+from trainables.errors import InvalidConfig
+
+NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,12}", fullmatch=True)
+# Every letter is upper case, as `~` begins a home folder and a scheme is what ends in a colon.
+PATHS = st.text(
+    st.characters(exclude_categories=["C", "Z"], exclude_characters=":~"), min_size=1, max_size=20
+)
+SEEDS = st.integers(0, 2**31 - 1)
+COUNTS = st.none() | st.integers(200, 10_000)
+
+TASKS = st.fixed_dictionaries(
+    {"name": NAMES},
+    optional={"data": PATHS, "image_size": st.none() | st.integers(8, 4096), "num_train": COUNTS},
+)
+SPACES = st.sampled_from(
+    [
+        "default",
+        {"base": "default", "weight_decay": None},
+        {"freeze_depth": {"low": 0, "high": "num_blocks", "num": 5}, "batch_size": {"choice": [16, 32]}},
+        {"base": "default", "learning_rate": {"low": 1, "high": 2.5}, "optimizer": {"choice": ["sgd"]}},
+    ]
+)
+
+
+@st.composite
+def budgets(draw: st.DrawFn) -> dict[str, int]:
+    trials, epochs = draw(st.integers(1, 200)), draw(st.integers(1, 50))
+    return {
+        "trials": trials,
+        "random_trials": draw(st.integers(0, trials)),
+        "max_epochs": epochs,
+        "grace_epochs": draw(st.integers(1, epochs)),
+        "reduction_factor": draw(st.integers(2, 5)),
+    }
+
+
+SWEEPS = st.fixed_dictionaries(
+    {
+        "name": NAMES,
+        "tasks": st.lists(TASKS, min_size=1, max_size=3, unique_by=lambda task: task["name"]),
+        "backbones": st.lists(NAMES.map("timm/{}".format), min_size=1, max_size=3, unique=True),
+        "budget": budgets(),
+    },
+    optional={
+        "space": SPACES,
+        "finetune": st.fixed_dictionaries({}, optional={"warmup_frac": st.floats(0, 0.99)}),
+        "confirmation": st.fixed_dictionaries({"seeds": st.integers(1, 100)}),
+        "resources": st.fixed_dictionaries(
+            {
+                "gpus_per_trial": st.sampled_from(["auto", 0, 0.25, 1, 2.0]),
+                "max_concurrent": st.integers(1, 9),
+            }
+        ),
+        "storage": PATHS,
+        "seed": SEEDS,
+    },
+)
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.binary(max_size=3)
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner),
+    max_leaves=8,
+)
+KEYS = st.sampled_from([field.name for field in dataclasses.fields(SweepConfig)])
+
+
+@given(mapping=SWEEPS)
+def test_written_out_it_loads_back_equal(mapping: dict[str, Any]) -> None:
+    config = sweep_from_mapping(mapping)
+    text = resolved_yaml(config)
+    again = sweep_from_mapping(parse_yaml(text, "resolved.yaml").value)
+    assert again == config
+    assert resolved_yaml(again) == text
+    assert again.space.digest == config.space.digest
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+@pytest.mark.parametrize("name", sweep_files())
+def test_shipped_sweeps_load_and_fit_the_schema(tmp_path: Path, name: str) -> None:
+    config = load_sweep(name)
+    assert config.name == name
+    file = tmp_path / "resolved.yaml"
+    file.write_text(resolved_yaml(config), encoding="utf-8")
+    assert load_sweep(file) == config
+    jsonschema.Draft202012Validator.check_schema(config_schema())
+    jsonschema.validate(sweep_mapping(config), config_schema())
+
+
+@given(mapping=SWEEPS)
+@settings(max_examples=30)
+def test_what_loads_fits_the_schema(mapping: dict[str, Any]) -> None:
+    sweep_from_mapping(mapping)
+    jsonschema.validate(mapping, config_schema())
+
+
+def test_the_schema_documents_every_field_and_refuses_unknown_ones() -> None:
+    schema = config_schema()
+    assert set(schema["properties"]) == {field.name for field in dataclasses.fields(SweepConfig)}
+    assert schema["required"] == ["name", "tasks", "backbones"]
+    described = {**schema["properties"], **schema["properties"]["budget"]["properties"]}
+    assert all(value["description"] for value in described.values())
+    for broken in ({"nme": "x"}, {"seed": "x"}, {"budget": {"trials": 0}}, {"space": {"seed": {}}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(
+                {"name": "x", "tasks": [{"name": "a"}], "backbones": ["timm/a"], **broken}, schema
+            )
+
+
+def test_a_run_gets_the_fixed_values_with_the_sampled_ones_on_top() -> None:
+    config = load_sweep("quickstart", ["finetune.warmup_frac=0.2"])
+    run = config.finetune_config("timm/x", {"freeze_depth": 3, "weight_decay": 0.5}, seed=7)
+    assert (run.backbone, run.seed, run.max_epochs) == ("timm/x", 7, config.budget.max_epochs)
+    assert (run.freeze_depth, run.weight_decay) == (3, 0.5)
+    assert (run.warmup_frac, run.batch_size) == (0.2, config.finetune.batch_size)
+    assert not set(config.fixed) & set(config.space.names)
+    assert config.finetune_config("timm/x", {}, seed=0, max_epochs=1).max_epochs == 1
+
+
+def test_a_home_folder_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    config = load_sweep("quickstart", ["storage=~/sweeps", "tasks.0.data=~/images"])
+    assert config.storage == "/home/ada/sweeps"
+    assert config.tasks[0].data == "/home/ada/images"
+
+
+def test_redacted_yaml_hides_passwords() -> None:
+    config = load_sweep("quickstart", ["tracking_uri=postgresql://ada:hunter2@host/db"])
+    assert "hunter2" in resolved_yaml(config)
+    assert "hunter2" not in resolved_yaml(config, redacted=True)
+
+
+@given(value=ANYTHING, key=KEYS, more=st.dictionaries(KEYS | st.text(max_size=8), ANYTHING, max_size=3))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def test_no_mapping_ends_in_a_traceback(value: Any, key: str, more: dict[str, Any]) -> None:
+    for mapping in (value, more, {**sweep_mapping(load_sweep("quickstart")), key: value}):
+        try:
+            sweep_from_mapping(mapping)
+        except ConfigError as error:
+            assert len(str(error).splitlines()) == len(error.problems)
+
+
+@given(value=ANYTHING)
+@settings(max_examples=200)
+def test_no_space_ends_in_a_traceback(value: Any) -> None:
+    for mapping in (
+        {"weight_decay": value},
+        {"batch_size": value},
+        {"freeze_depth": {"low": 0, "high": value}},
+    ):
+        try:
+            read_space(mapping)
+        except InvalidConfig as error:
+            assert str(error)
+
+
+YAML_PARTS = [
+    "a",
+    ": ",
+    "- ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\n",
+    "  ",
+    "&x ",
+    "*x",
+    "!!t ",
+    "'",
+    '"',
+    "#",
+    "\t",
+    "|",
+    ">",
+]
+
+
+@given(
+    text=st.text(max_size=60) | st.lists(st.sampled_from(YAML_PARTS), max_size=20).map("".join),
+    path=st.text(st.sampled_from("ab.0=[{"), max_size=8),
+)
+@settings(max_examples=300)
+def test_no_text_ends_in_a_traceback(text: str, path: str) -> None:
+    try:
+        document = parse_yaml(text, "x.yaml")
+        set_value(document, f"{path}={text}")
+        sweep_from_mapping(document.value)
+    except ConfigError as error:
+        assert len(str(error).splitlines()) == len(error.problems)
+
+
+@given(value=st.recursive(SCALARS.filter(lambda x: not isinstance(x, bytes)), st.lists, max_leaves=6))
+def test_dumped_values_parse_back(value: Any) -> None:
+    try:
+        assert parse_yaml(dump_yaml(value), "x").value == value
+    except ConfigError as error:
+        assert "digits" in str(error)  # a whole number beyond what is read
+    except AssertionError:
+        assert "nan" in repr(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("'1e-4'", "1e-4"),
+        ("010", 10),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("+1_000", "+1_000"),
+        ("no", "no"),
+        ("True", True),
+        ("1:30", "1:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("~", None),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ("1.", 1.0),
+        ("'~'", "~"),
+        ("[&a {x: 1}, *a]", [{"x": 1}, {"x": 1}]),
+    ],
+)
+def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
+    read = parse_yaml(text, "x").value
+    assert read == value
+    assert type(read) is type(value)
+    assert parse_yaml(dump_yaml(value), "x").value == value

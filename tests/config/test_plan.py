@@ -1,0 +1,165 @@
+"""The plan is arithmetic on the configuration: its parts add up and unknowns stay unknown."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.config import Budget, SweepConfig, load_sweep
+from orchestrator.plan import expected_epochs, plan, plan_to_dict
+from orchestrator.plan_table import render_plan
+
+FACTS: dict[str, Any] = {
+    "timm/known": {
+        "num_blocks": 3,
+        "num_params": 10,
+        "input_size": 64,
+        "block_flops": [4_000, 2_000, 2_000],
+        "boundary_elements": [400, 200, 10],
+    }
+}
+
+SETTINGS = [
+    "backbones=[timm/known, timm/known@random]",
+    "tasks=[{name: a, image_size: 32, num_train: 100, num_val: 50, num_test: 10}]",
+    "budget={trials: 8, random_trials: 2, max_epochs: 9, grace_epochs: 1, reduction_factor: 3}",
+    "confirmation.seeds=3",
+    "finetune.batch_size=10",
+]
+
+
+@pytest.fixture
+def facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.catalog._facts", lambda: FACTS)
+
+
+@pytest.fixture
+def no_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.catalog._facts", dict)
+
+
+def sweep(*more: str) -> SweepConfig:
+    return load_sweep("quickstart", [*SETTINGS, *more])
+
+
+@pytest.mark.usefixtures("facts")
+def test_costs_of_a_known_backbone() -> None:
+    study = plan(sweep()).studies[0]
+    # Rungs at 1 and 3 of 9 epochs: 1 + 2/3 + 6/9 epochs for each of the 6 trials that may be stopped.
+    assert study.epochs_expected == pytest.approx((2 + 3) * 9 + 6 * (1 + 2 / 3 + 6 / 9))
+    assert study.epochs_max == 11 * 9
+    # A quarter of the pixels, and depths 0 to 3 that leave 8000, 4000, 2000 and 0 FLOPs tuned.
+    assert study.forward_flops == 2000
+    assert study.train_flops == pytest.approx((2000 + 2 * 3500 / 4) * 100 * study.epochs_expected)
+    assert study.eval_flops == pytest.approx(2000 * 50 * study.epochs_expected)
+    # The last boundary is the feature vector, whose width does not depend on the image size.
+    assert study.cache_bytes == (100 * 160 * 4, 50 * 160 * 4, 10 * 160 * 4)
+
+
+@pytest.mark.usefixtures("facts")
+@pytest.mark.parametrize(("depth", "share"), [(0, 1.0), (1, 0.5), (3, 0.0)])
+def test_a_step_costs_one_forward_pass_and_two_of_what_is_tuned(depth: int, share: float) -> None:
+    fixed = sweep("space={base: default, freeze_depth: null}", f"finetune.freeze_depth={depth}")
+    study = plan(fixed).studies[0]
+    assert study.train_flops == pytest.approx(2000 * (1 + 2 * share) * 100 * study.epochs_expected)
+
+
+@pytest.mark.usefixtures("facts")
+def test_totals_are_sums_and_json_takes_them() -> None:
+    planned = plan(sweep(), flops_per_s=1e9)
+    assert planned.runs == sum(study.trials + study.confirmations for study in planned.studies)
+    assert planned.train_flops is not None
+    assert planned.eval_flops is not None
+    assert planned.compute_s == pytest.approx((planned.train_flops + planned.eval_flops) / 1e9)
+    document = json.loads(json.dumps(plan_to_dict(planned), allow_nan=False))
+    for name in ("runs", "epochs_max", "epochs_expected", "train_flops", "eval_flops", "compute_s"):
+        assert document["totals"][name] == pytest.approx(sum(study[name] for study in document["studies"]))
+
+
+@pytest.mark.usefixtures("no_facts")
+def test_unknown_is_none_and_never_zero() -> None:
+    planned = plan(sweep())
+    document = plan_to_dict(planned)
+    for name in ("num_blocks", "forward_flops", "train_flops", "eval_flops", "compute_s", "cache_bytes"):
+        assert document["studies"][0][name] is None
+    assert document["totals"]["train_flops"] is None
+    assert document["totals"]["runs"] == 22
+    table = render_plan(planned)
+    assert "unknown until built" in table
+    assert [line.split().count("?") for line in table.splitlines() if line.startswith("a ")] == [4, 4]
+
+
+@pytest.mark.usefixtures("facts")
+def test_one_unknown_makes_a_total_unknown() -> None:
+    planned = plan(sweep("backbones=[timm/known, timm/other]"))
+    assert planned.studies[0].train_flops is not None
+    assert planned.studies[1].train_flops is None
+    assert planned.train_flops is None
+    assert planned.compute_s is None
+
+
+@pytest.mark.usefixtures("facts")
+def test_samples_that_only_the_data_knows_are_unknown() -> None:
+    study = plan(sweep("tasks.0.num_train=null", "tasks.0.num_val=null")).studies[0]
+    assert study.forward_flops == 2000
+    assert (study.train_flops, study.eval_flops, study.cache_bytes) == (None, None, None)
+
+
+def test_studies_are_in_order_of_tasks_then_backbones() -> None:
+    tasks = "tasks=[{name: b}, {name: a}]"
+    backbones = "backbones=[timm/y, hf/org/x@main]"
+    keys = [study.key for study in plan(load_sweep("quickstart", [tasks, backbones])).studies]
+    assert keys == ["b:timm/y", "b:hf/org/x@main", "a:timm/y", "a:hf/org/x@main"]
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(2, 6))
+def test_expected_epochs_lie_between_grace_and_all(max_epochs: int, grace: int, factor: int) -> None:
+    grace = min(grace, max_epochs)
+    expected = expected_epochs(Budget(max_epochs=max_epochs, grace_epochs=grace, reduction_factor=factor))
+    assert grace <= expected <= max_epochs
+    assert (expected == max_epochs) == (grace == max_epochs)
+
+
+@pytest.mark.parametrize(
+    ("override", "note"),
+    [
+        ("resources.gpus_per_trial=0.4", "2 trials fit one GPU and leave 20% of it idle; 0.5 would use all"),
+        ("resources.gpus_per_trial=0.7", "1 trials fit one GPU and leave 30% of it idle; 1 would use all"),
+        ("confirmation.seeds=1", "confirmation.seeds 1: too few for an interval"),
+        ("budget.random_trials=0", "no tuning curve"),
+        ("finetune.batch_size=1", "cannot train on one sample"),
+    ],
+)
+def test_notes(override: str, note: str) -> None:
+    assert any(note in line for line in plan(sweep(override)).notes)
+
+
+@pytest.mark.parametrize("gpus", ["auto", "0", "0.1", "0.2", "0.25", "0.3333333333", "0.5", "1", "2"])
+def test_nothing_to_note(gpus: str) -> None:
+    assert plan(sweep(f"resources.gpus_per_trial={gpus}")).notes == ()
+
+
+def test_the_table_fits_100_columns_whatever_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = {
+        "num_blocks": 999,
+        "input_size": 8,
+        "block_flops": [10**15] * 999,
+        "boundary_elements": [10**9, 1],
+    }
+    facts = {f"timm/{'x' * 150}": {**FACTS["timm/known"], **huge}, "timm/known": FACTS["timm/known"]}
+    monkeypatch.setattr("trainables.catalog._facts", lambda: facts)
+    tasks = f"tasks=[{{name: {'t' * 80}, image_size: 4096, num_train: 10000000, num_val: 10000000}}]"
+    budget = "budget={trials: 100000, max_epochs: 10000}"
+    planned = plan(sweep(f"backbones=[timm/{'x' * 150}, timm/known, timm/{'y' * 90}]", tasks, budget))
+    lines = render_plan(planned).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert all(line.isascii() for line in lines)
+
+
+def test_throughput_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="flops_per_s must be > 0, got 0"):
+        plan(sweep(), flops_per_s=0)
