@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable
@@ -29,8 +30,8 @@ _STATES: Final = {
     "failed": TrialState.FAIL,
 }
 
-CONFIRMATION_SEEDS_FROM: Final = 1_000_000
-"""Confirmation seeds start here: no search trial ever had one of them."""
+CONFIRMATION_NUMBERS_FROM: Final = 1_000_000
+"""Confirmations are seeded as if numbered from here: with no search trial's seed, alike in every study."""
 
 
 class Study:
@@ -124,9 +125,7 @@ class Study:
         if phase == "random":
             return RandomSampler(seed=self._seed(number))
         # The slice is TPE's start-up; running trials count as bad guesses so that parallel ones differ.
-        return TPESampler(
-            seed=self._seed(number), n_startup_trials=0, multivariate=True, group=True, constant_liar=True
-        )
+        return TPESampler(seed=self._seed(number), n_startup_trials=0, constant_liar=True)
 
     def _confirm(self) -> list[RunRequest]:
         try:
@@ -141,14 +140,16 @@ class Study:
             self._request(
                 self.plan.trials + index,
                 "confirmation",
-                FinetuneConfig(**{**run["config"], "seed": CONFIRMATION_SEEDS_FROM + self._config.seed + index}),
+                FinetuneConfig(**{**run["config"], "seed": self._seed(CONFIRMATION_NUMBERS_FROM + index)}),
             )
             for index in range(self.plan.confirmations)
         ]
 
     def _seed(self, number: int) -> int:
-        """Of trial `number` in every study alike."""
-        return self._config.seed + number
+        """Of trial `number` in every study alike. Hashed: generators seeded by neighbouring numbers start
+        with correlated draws, and the random slice must be independent ones."""
+        text = f"{self._config.seed}:{number}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
     def _request(self, number: int, phase: Phase, config: FinetuneConfig) -> RunRequest:
         return RunRequest(

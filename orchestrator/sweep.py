@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,22 +55,39 @@ def run_sweep(
         EnvironmentUnusable: Ray, weights, data or resources are missing. Nothing has been trained.
         KeyboardInterrupt: Ctrl-C. What had finished is recorded.
     """
-    with connect(address):
-        num_slots = slots(config.resources)
-        facts = _inspect(config, plan)
-        on_facts(facts)
-        _fit(config, plan, folder, facts, num_slots, Recorder(folder, listeners))
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # Locally the driver's machine is where trials run: it looks while Ray starts, which is idle time.
+        inspection = pool.submit(_inspect_here, config, plan) if address is None else None
+        with connect(address):
+            num_slots = slots(config.resources)
+            facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan))
+            on_facts(facts)
+            _fit(config, plan, folder, facts, num_slots, Recorder(folder, listeners))
 
 
-def _inspect(config: SweepConfig, plan: Plan) -> list[StudyFacts]:
-    """Build every backbone and read all data once, where trials will run."""
+def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
+    """Build every backbone and read all data once, in this process."""
+    from orchestrator.inspection import inspect_study
+
+    cpus = config.resources.cpus_per_trial
+    return [inspect_study(study.task, study.backbone.name, cpus) for study in plan.studies]
+
+
+def _inspect_there(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
+    """The same on the cluster's nodes."""
     import ray
 
-    from orchestrator.worker import inspect_study
+    from orchestrator.inspection import inspect_study
 
     cpus = config.resources.cpus_per_trial
     task = ray.remote(num_cpus=cpus)(inspect_study)
-    found = ray.get([task.remote(study.task, study.backbone.name, cpus) for study in plan.studies])
+    found: list[dict[str, Any]] = ray.get(
+        [task.remote(study.task, study.backbone.name, cpus) for study in plan.studies]
+    )
+    return found
+
+
+def _checked(plan: Plan, found: list[dict[str, Any]]) -> list[StudyFacts]:
     missing = sorted({answer["error"] for answer in found if "error" in answer})
     if missing:
         raise EnvironmentUnusable("\n".join(missing))

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -120,8 +121,11 @@ def _read(path_or_name: str | Path) -> Document:
 
 def _checked(document: Document) -> SweepConfig:
     values = check_sweep(document)
+    values["storage"] = os.path.expanduser(values["storage"])
     return SweepConfig(
-        tasks=tuple(TaskSpec(**task) for task in values.pop("tasks")),
+        tasks=tuple(
+            TaskSpec(**{**task, "data": os.path.expanduser(task["data"])}) for task in values.pop("tasks")
+        ),
         backbones=tuple(values.pop("backbones")),
         finetune=FinetuneConfig(backbone="any", **values.pop("finetune")),
         budget=Budget(**values.pop("budget")),

@@ -95,7 +95,8 @@ class SweepConfig:
     """Of MLflow: a server or a database; ``auto`` is a SQLite database in `storage`."""
 
     storage: str = "sweeps"
-    """Folder of the results, or ``s3://``, ``gs://`` or ``abfs://``."""
+    """Folder of the results, or ``s3://``, ``gs://`` or ``abfs://``. A leading ``~`` in a file is the
+    home folder of whoever loads it."""
 
     seed: int = 0
     """Of everything drawn: configurations, head weights and sample orders. In [0, 2**31 - 1]."""

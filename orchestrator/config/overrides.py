@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from orchestrator.config.yaml_source import Document, Keys, parse_yaml
 from orchestrator.errors import ConfigError, Problem, shown
 
 __all__ = ["set_value"]
+
+
+MAX_INDEX_DIGITS: Final = 6
 
 
 class _Refuse(Protocol):
@@ -24,9 +27,9 @@ def set_value(document: Document, argument: str) -> None:
         document.problems.append(Problem(where=where, key=path.strip(), rule=rule, value=value, hint=hint))
 
     if not equals or not all(keys):
-        where = "--set"
-        path = ""
-        refuse("must be key=value", value=shown(argument), hint="e.g. --set budget.trials=4")
+        hint = "e.g. --set budget.trials=4"
+        rule = "must be key=value"
+        document.problems.append(Problem(where="--set", key="", rule=rule, value=shown(argument), hint=hint))
         return
     try:
         value = parse_yaml(text, where, with_lines=False).value
@@ -46,7 +49,7 @@ def _descend(root: Any, keys: list[str], refuse: _Refuse) -> tuple[Any, str | in
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
         if isinstance(node, list):
-            if not key.isdecimal() or int(key[:6]) >= len(node):
+            if not (key.isdecimal() and len(key) <= MAX_INDEX_DIGITS and int(key) < len(node)):
                 indices = f"0 to {len(node) - 1}" if node else "none, as the list is empty"
                 refuse(
                     f"{'.'.join(keys[:position])} is a list: its index must be {indices}", value=shown(key)
@@ -64,7 +67,7 @@ def _descend(root: Any, keys: list[str], refuse: _Refuse) -> tuple[Any, str | in
         else:
             above = ".".join(keys[:position])
             hint = f"--set {above}=... replaces it as a whole"
-            refuse(f"{above or 'the file'} is not a mapping, it is", value=shown(node), hint=hint)
+            refuse(f"{above or 'the file'} must be a mapping to be set in part", value=shown(node), hint=hint)
             return None
     return None
 

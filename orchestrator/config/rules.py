@@ -7,6 +7,7 @@ that one pass finds everything that is wrong.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -63,11 +64,11 @@ Relation = Callable[[Mapping[str, Any], Keys, Report], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scalar:
-    """A number in [low, high]; ``auto`` too where `auto`."""
+    """A number in [low, high], both or neither finite; ``auto`` too where `auto`."""
 
     kind: type
-    low: float
-    high: float
+    low: float = -math.inf
+    high: float = math.inf
     also: Callable[[float], tuple[str, str] | None] | None = None
     """A further rule, with a hint."""
 
@@ -76,7 +77,8 @@ class Scalar:
     @property
     def rule(self) -> str:
         auto = "auto or " if self.auto else ""
-        return f"must be {auto}{_NOUN[self.kind]} in [{self.low}, {self.high}]"
+        bounds = f" in [{self.low}, {self.high}]" if math.isfinite(self.high) else ""
+        return f"must be {auto}{_NOUN[self.kind]}{bounds}"
 
     def check(self, value: object, keys: Keys, report: Report) -> Any:
         if self.auto and value == AUTO:
@@ -92,7 +94,9 @@ class Scalar:
         return self.kind(value)
 
     def schema(self) -> dict[str, Any]:
-        number = {"type": _JSON[self.kind], "minimum": self.low, "maximum": self.high}
+        bounds = {"minimum": self.low, "maximum": self.high}
+        finite = {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
+        number = {"type": _JSON[self.kind], **finite}
         return {"anyOf": [{"const": AUTO}, number]} if self.auto else number
 
 

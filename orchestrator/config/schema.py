@@ -39,6 +39,9 @@ __all__ = ["check_sweep", "sweep_section"]
 
 MAX_SEED: Final = 2**31 - 1
 
+_SEED: Final = Scalar(kind=int, low=0, high=MAX_SEED)
+_METRIC: Final = "a sweep maximises the task's own metric on validation; leave the key out"
+
 
 def check_sweep(document: Document) -> dict[str, Any]:
     """The checked values of a sweep file, every default filled in.
@@ -100,10 +103,6 @@ def sweep_section() -> Section:
         },
         relations=(searched_or_fixed, batch_fits, depth_exists),
     )
-
-
-_SEED: Final = Scalar(kind=int, low=0, high=MAX_SEED)
-_METRIC: Final = "a sweep maximises the task's own metric on validation; leave the key out"
 
 
 def _section(cls: type, rules: Mapping[str, Rule], **more: Any) -> Section:

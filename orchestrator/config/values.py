@@ -34,7 +34,7 @@ class Fixed:
         kind = SEARCHABLE[self.name]
         if kind is str:
             return OneOf(options=options(self.name)).check(value, keys, report)
-        checked = _ANY[kind].check(value, keys, report)
+        checked = Scalar(kind=kind).check(value, keys, report)
         if checked is not ABSENT and (rule := broken_rule(self.name, checked)):
             report.add(keys, rule, value)
             return ABSENT
@@ -42,14 +42,7 @@ class Fixed:
 
     def schema(self) -> dict[str, Any]:
         kind = SEARCHABLE[self.name]
-        return {"enum": list(options(self.name))} if kind is str else {"type": _JSON[kind]}
-
-
-_ANY: Final = {
-    int: Scalar(kind=int, low=0, high=10_000_000),
-    float: Scalar(kind=float, low=0, high=1e9),
-}
-_JSON: Final = {int: "integer", float: "number"}
+        return OneOf(options=options(self.name)).schema() if kind is str else Scalar(kind=kind).schema()
 
 
 @dataclass(frozen=True, slots=True)

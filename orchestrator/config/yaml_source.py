@@ -78,14 +78,16 @@ def dump_yaml(value: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.2 reads as a number though PyYAML's 1.1 does not, such as ``1e-4``."""
+    """Quotes what YAML 1.2 reads as a number though PyYAML's 1.1 does not, such as ``1e-4``, and
+    escapes line breaks of Unicode, which would be folded into spaces."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = None if isinstance(plain_value(text), str) else "'"
+    plain = isinstance(plain_value(text), str)
+    style = (None if plain else "'") if text.isprintable() else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

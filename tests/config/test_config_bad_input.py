@@ -155,12 +155,12 @@ VALUES: list[Any] = [
     ("space={batch_size: {choice: [8, 101]}}", "must be <= num_train (100) of task digits, got 101", ""),
     ("space={seed: {choice: [1]}}", "is set by the sweep and cannot be searched", ""),
     ("finetune={batch_size: 0}", "must be >= 1, got 0", ""),
-    ("finetune={batch_size: -1}", "must be a whole number in [0, 10000000], got -1", ""),
+    ("finetune={batch_size: -1}", "must be >= 1, got -1", ""),
     ("finetune={batch_size: 101}", "must be <= num_train (100) of task digits, got 101", ""),
     ("tasks.0.num_train=20", "must be <= num_train (20) of task digits, got 32", ""),
     ("finetune={optimizer: adam}", "must be one of adamw, sgd, got 'adam'", "did you mean 'adamw'?"),
     ("finetune={warmup_frac: 1}", "must be in [0, 1), got 1", ""),
-    ("finetune={warmup_frac: 1e999}", "must be a finite number in [0, 1000000000.0], got inf", ""),
+    ("finetune={warmup_frac: 1e999}", "must be a finite number, got inf", ""),
     ("finetune={seed: 1}", "unknown key", "it is the sweep's own key seed"),
     ("finetune={max_epochs: 1}", "unknown key", "it belongs under budget"),
     ("finetune={weight_decay: 0}", "is searched by the space", "{base: ..., weight_decay: null}"),
@@ -188,8 +188,15 @@ OVERRIDES: list[Any] = [
     ("budget.trails=3", "--set budget.trails", "budget.trails", "unknown key", "did you mean 'trials'?"),
     ("new.key=3", "--set new.key", "new", "unknown key", ""),
     ("tasks.7.name=a", "--set tasks.7.name", "tasks.7.name", "its index must be 0 to 0, got '7'", ""),
+    ("tasks.0000001.name=a", "--set tasks.0000001.name", None, "its index must be 0 to 0", ""),
     ("tasks.x.name=a", "--set tasks.x.name", "tasks.x.name", "its index must be 0 to 0, got 'x'", ""),
-    ("name.x=3", "--set name.x", "name.x", "name is not a mapping, it is, got 'small'", "--set name=..."),
+    (
+        "name.x=3",
+        "--set name.x",
+        "name.x",
+        "name must be a mapping to be set in part, got 'small'",
+        "--set name=...",
+    ),
 ]
 
 
@@ -216,7 +223,9 @@ def test_values(tmp_path: Path, override: str, message: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize(("override", "where", "key", "message", "hint"), OVERRIDES)
-def test_overrides(tmp_path: Path, override: str, where: str, key: str, message: str, hint: str) -> None:
+def test_overrides(
+    tmp_path: Path, override: str, where: str, key: str | None, message: str, hint: str
+) -> None:
     assert_told(problems(tmp_path, SWEEP, (override,)), where, key, message, hint)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,12 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner),
     max_leaves=8,
 )
+SCHEMA = jsonschema.Draft202012Validator(config_schema())
 KEYS = st.sampled_from([field.name for field in dataclasses.fields(SweepConfig)])
 
 
 @given(mapping=SWEEPS)
+@settings(max_examples=60)
 def test_written_out_it_loads_back_equal(mapping: dict[str, Any]) -> None:
     config = sweep_from_mapping(mapping)
     text = resolved_yaml(config)
@@ -120,7 +123,7 @@ def test_shipped_sweeps_load_and_fit_the_schema(tmp_path: Path, name: str) -> No
 @settings(max_examples=30)
 def test_what_loads_fits_the_schema(mapping: dict[str, Any]) -> None:
     sweep_from_mapping(mapping)
-    jsonschema.validate(mapping, config_schema())
+    SCHEMA.validate(mapping)
 
 
 def test_the_schema_documents_every_field_and_refuses_unknown_ones() -> None:
@@ -159,28 +162,31 @@ def test_redacted_yaml_hides_passwords() -> None:
     assert "hunter2" not in resolved_yaml(config, redacted=True)
 
 
+def told(call: Callable[[], object]) -> str | None:
+    """The message of a refusal, None where nothing is refused; any other exception is a failure."""
+    try:
+        call()
+    except (ConfigError, InvalidConfig) as error:
+        return str(error)
+    return None
+
+
 @given(value=ANYTHING, key=KEYS, more=st.dictionaries(KEYS | st.text(max_size=8), ANYTHING, max_size=3))
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 def test_no_mapping_ends_in_a_traceback(value: Any, key: str, more: dict[str, Any]) -> None:
-    for mapping in (value, more, {**sweep_mapping(load_sweep("quickstart")), key: value}):
-        try:
-            sweep_from_mapping(mapping)
-        except ConfigError as error:
-            assert len(str(error).splitlines()) == len(error.problems)
+    assert told(lambda: sweep_from_mapping(value))
+    assert told(lambda: sweep_from_mapping(more))
+    told(lambda: sweep_from_mapping({**sweep_mapping(load_sweep("quickstart")), key: value}))
 
 
 @given(value=ANYTHING)
-@settings(max_examples=200)
 def test_no_space_ends_in_a_traceback(value: Any) -> None:
     for mapping in (
         {"weight_decay": value},
         {"batch_size": value},
         {"freeze_depth": {"low": 0, "high": value}},
     ):
-        try:
-            read_space(mapping)
-        except InvalidConfig as error:
-            assert str(error)
+        assert told(lambda mapping=mapping: read_space(mapping)) != ""
 
 
 YAML_PARTS = [
@@ -209,24 +215,25 @@ YAML_PARTS = [
     text=st.text(max_size=60) | st.lists(st.sampled_from(YAML_PARTS), max_size=20).map("".join),
     path=st.text(st.sampled_from("ab.0=[{"), max_size=8),
 )
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_no_text_ends_in_a_traceback(text: str, path: str) -> None:
-    try:
+    def load() -> None:
         document = parse_yaml(text, "x.yaml")
         set_value(document, f"{path}={text}")
         sweep_from_mapping(document.value)
-    except ConfigError as error:
-        assert len(str(error).splitlines()) == len(error.problems)
+
+    assert told(load)
 
 
-@given(value=st.recursive(SCALARS.filter(lambda x: not isinstance(x, bytes)), st.lists, max_leaves=6))
+@given(
+    value=st.recursive(
+        st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=6,
+    )
+)
 def test_dumped_values_parse_back(value: Any) -> None:
-    try:
-        assert parse_yaml(dump_yaml(value), "x").value == value
-    except ConfigError as error:
-        assert "digits" in str(error)  # a whole number beyond what is read
-    except AssertionError:
-        assert "nan" in repr(value)
+    assert parse_yaml(dump_yaml(value), "x").value == value
 
 
 @pytest.mark.parametrize(

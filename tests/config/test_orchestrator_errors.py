@@ -19,7 +19,8 @@ def test_problems_stand_in_columns() -> None:
         ]
     )
     assert str(error) == (
-        "a.yaml:7    budget.trials  must be >= 1, got 0\n--set seed  seed           must be >= 0, got -1; write 1"
+        "a.yaml:7    budget.trials  must be >= 1, got 0\n"
+        "--set seed  seed           must be >= 0, got -1; write 1"
     )
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 

@@ -1,0 +1,75 @@
+"""Load a study's backbone and data, and keep both warm for the next trial of this process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, Final, Generic, TypeVar
+
+import torch
+
+from trainables.backbones import Backbone, build
+from trainables.catalog import lookup
+from trainables.config import TaskSpec
+from trainables.data import Task, load_task
+from trainables.errors import TrainableError
+
+__all__ = ["inspect_study", "load_study"]
+
+V = TypeVar("V")
+
+MAX_WARM: Final = 8
+
+
+class _Warm(Generic[V]):
+    """The last few values made, by key, least recently used first out."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[Hashable, V] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        if key not in self._values:
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        while len(self._values) > MAX_WARM:
+            self._values.popitem(last=False)
+        return self._values[key]
+
+
+_backbones: _Warm[Backbone] = _Warm()
+_tasks: _Warm[Task] = _Warm()
+
+
+def load_study(spec: TaskSpec, backbone_name: str) -> tuple[Backbone, Task]:
+    """The pretrained backbone and the task preprocessed for it; neither may be changed.
+
+    Raises:
+        TrainableError: weights are missing or data cannot be read.
+    """
+    backbone = _backbones.get(backbone_name, lambda: build(lookup(backbone_name)))
+    task = _tasks.get((spec, backbone.preprocessing), lambda: load_task(spec, backbone.preprocessing))
+    return backbone, task
+
+
+def inspect_study(spec: TaskSpec, backbone_name: str, num_threads: int) -> dict[str, Any]:
+    """Load one study's backbone and data and say what they are.
+
+    Missing weights or unreadable data are found here, before any trial. An error comes back as
+    ``{"error": text}``: raised in a Ray task it would arrive wrapped in Ray's own.
+    """
+    torch.set_num_threads(num_threads)
+    try:
+        backbone, task = load_study(spec, backbone_name)
+    except TrainableError as error:
+        return {"error": str(error)}
+    return {
+        "num_blocks": backbone.num_blocks,
+        "num_train": len(task.train),
+        "num_val": len(task.val),
+        "num_test": len(task.test),
+        "num_classes": task.num_classes,
+        "metric": task.metric,
+        "chance": task.chance,
+        "digest": task.digest,
+        "image_size": task.train.images.shape[-1],
+    }

@@ -1,0 +1,96 @@
+"""What is still to be written, gathered by run, so that one call carries all a run has waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from orchestrator.tracking.info import DatasetInfo
+
+__all__ = ["Backlog", "Epoch", "Event", "Finished", "Published", "RunKey", "RunUpdate", "Started"]
+
+
+class RunKey(NamedTuple):
+    """What the records call a run."""
+
+    study: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run was handed to a worker, for the first time or again after a resume."""
+
+    run: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An EPOCHS row."""
+
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A TRIALS row, and the TESTS row where there is one."""
+
+    trial: Mapping[str, Any]
+    test: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A ranking and what goes with it."""
+
+    ranking: pa.Table | None
+    verdicts: Mapping[str, str]
+    files: Mapping[str, Path]
+
+
+Event = Started | Epoch | Finished | Published | DatasetInfo
+
+
+@dataclass(slots=True)
+class RunUpdate:
+    """All that one run has waiting."""
+
+    started: Mapping[str, Any] | None = None
+    epochs: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    finished: Finished | None = None
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Events in, updates out. A later publication takes the place of an earlier one."""
+
+    runs: dict[RunKey, RunUpdate] = field(default_factory=dict)
+    datasets: dict[str, DatasetInfo] = field(default_factory=dict)
+    publication: Published | None = None
+    num_events: int = 0
+    """Added and not yet taken out as a whole; bounds what an outage may pile up."""
+
+    def __bool__(self) -> bool:
+        return bool(self.runs or self.datasets or self.publication)
+
+    def add(self, event: Event) -> None:
+        """Take an event in."""
+        self.num_events += 1
+        match event:
+            case Started(run):
+                self._run(run).started = run
+            case Epoch(row):
+                self._run(row).epochs[int(row["epoch"])] = row
+            case Finished(trial):
+                self._run(trial).finished = event
+            case Published():
+                self.publication = event
+            case DatasetInfo():
+                self.datasets[event.task] = event
+
+    def _run(self, row: Mapping[str, Any]) -> RunUpdate:
+        return self.runs.setdefault(RunKey(row["study"], int(row["number"])), RunUpdate())

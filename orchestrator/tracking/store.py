@@ -1,0 +1,302 @@
+"""A thin writer over `MlflowClient`: find or create, and send only what is not there yet.
+
+Every call that leaves the process is made here, so that a failure is told apart once: `Unavailable` (try
+again later), `Forbidden` (no use trying) and `Refused` (this record alone).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.errors import one_line, redact
+from orchestrator.tracking import environment
+from orchestrator.tracking.info import DatasetInfo
+from orchestrator.tracking.location import artifact_root, kind, sqlite_path
+from orchestrator.tracking.metric import EPOCH_GROUPS, Point, finite
+from orchestrator.tracking.naming import RUN_ID_TAG, SWEEP_ID_TAG
+
+__all__ = ["Forbidden", "Refused", "Store", "StoredRun", "Unavailable"]
+
+NOT_FINITE_TAG: Final = "orchestrator.not_finite"
+_PAGE: Final = 1000
+_MAX_POINTS: Final = 1000  # MLflow's limits per call
+_MAX_PAIRS: Final = 100
+_MAX_TAG: Final = 5000
+_MAX_REASON: Final = 200
+_TRANSIENT: Final = (408, 429)
+_DIGEST: Final = 36
+_CONTEXTS: Final = ("train", "val", "test")
+
+
+class Unavailable(Exception):
+    """MLflow does not answer, or answers with a fault of its own."""
+
+
+class Forbidden(Exception):
+    """MLflow will not have us, or cannot be used at all; trying again changes nothing."""
+
+
+class Refused(Exception):
+    """MLflow takes other records but not this one."""
+
+
+@dataclass(kw_only=True, slots=True)
+class StoredRun:
+    """What is known to be in MLflow about one run."""
+
+    id: str
+    run_id: str
+    """Our own identity, the tag ``orchestrator.run_id``."""
+
+    experiment_id: str
+    status: str
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    points: dict[str, dict[int, float]] = field(default_factory=dict)
+    """By metric and step, for the metrics that were looked up."""
+
+    unread: set[str] = field(default_factory=set)
+    """Metrics that have points which were not looked up."""
+
+
+class Store:
+    """One tracking URI."""
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        *,
+        artifact_location: str | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._uri = tracking_uri
+        self._artifacts = artifact_location or artifact_root(tracking_uri)
+        self._stopped = stopped
+        self._client: Any = None
+        self._entities: Any = None
+
+    def connect(self) -> None:
+        """Import mlflow and make a client; a new SQLite database is migrated here (6 to 9 s)."""
+        if self._client is not None:
+            return
+        environment.prepare()
+        try:
+            import mlflow.entities
+            from mlflow import MlflowClient
+        except ImportError as error:
+            raise Forbidden(f"mlflow cannot be imported: {error}") from error
+        environment.quieten()
+        path = sqlite_path(self._uri) if kind(self._uri) == "sqlite" else None
+        with self._calling():
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._client = MlflowClient(tracking_uri=self._uri)
+        self._entities = mlflow.entities
+
+    def experiment(self, name: str) -> tuple[str, dict[str, str]]:
+        """Identity and tags of the experiment, created if it is not there."""
+        with self._calling():
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                made = self._client.create_experiment(name, artifact_location=self._artifacts)
+                return str(made), {}
+        if found.lifecycle_stage != "active":
+            raise Refused(
+                f"the experiment {name!r} was deleted; `mlflow experiments restore --experiment-id"
+                f" {found.experiment_id}` brings it back"
+            )
+        return str(found.experiment_id), dict(found.tags)
+
+    def tag_experiment(self, experiment_id: str, known: dict[str, str], tags: Mapping[str, str]) -> None:
+        """Set the tags that differ from the `known` ones, and note them there."""
+        for key, value in tags.items():
+            if known.get(key) != value:
+                with self._calling():
+                    self._client.set_experiment_tag(experiment_id, key, value)
+                known[key] = value
+
+    def runs(self, experiment_id: str, sweep_id: str) -> list[StoredRun]:
+        """All active runs of a sweep, the oldest first."""
+        found: list[Any] = []
+        token = None
+        while True:
+            with self._calling():
+                page = self._client.search_runs(
+                    [experiment_id],
+                    filter_string=f"tags.`{SWEEP_ID_TAG}` = '{sweep_id}'",
+                    max_results=_PAGE,
+                    page_token=token,
+                )
+            found += page
+            token = page.token
+            if not token:
+                break
+        found.sort(key=lambda run: (run.info.start_time, run.info.run_id))
+        return [_stored(run) for run in found]
+
+    def create_run(
+        self, experiment_id: str, *, run_id: str, name: str, tags: Mapping[str, str], start_ms: int
+    ) -> StoredRun:
+        """A new run, RUNNING."""
+        tags = {**tags, RUN_ID_TAG: run_id}
+        with self._calling():
+            made = self._client.create_run(experiment_id, start_time=start_ms, tags=tags, run_name=name)
+        return StoredRun(
+            id=made.info.run_id, run_id=run_id, experiment_id=experiment_id, status="RUNNING", tags=dict(tags)
+        )
+
+    def log(
+        self,
+        run: StoredRun,
+        *,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        points: Iterable[Point] = (),
+        again: bool = False,
+    ) -> None:
+        """Send what is not there yet, in as few calls as MLflow allows.
+
+        A parameter that is there stays as it is. A point is there when its metric has a value at its step;
+        with `again` a new value is added, and MLflow shows the latest.
+        """
+        kept, dropped = finite(points)
+        new_points = [p for p in kept if self._is_new(run, p, again)]
+        new_params = {k: v for k, v in (params or {}).items() if k not in run.params}
+        tags = dict(tags or {})
+        if dropped:
+            words = {*run.tags.get(NOT_FINITE_TAG, "").split(), *dropped}
+            tags[NOT_FINITE_TAG] = " ".join(sorted(words))[:_MAX_TAG]
+        new_tags = {k: v for k, v in tags.items() if run.tags.get(k) != v}
+        self._send(run, new_params, new_tags, new_points)
+        run.params |= new_params
+        run.tags |= new_tags
+        for point in new_points:
+            run.points.setdefault(point.key, {})[point.step] = point.value
+
+    def steps(self, run: StoredRun) -> set[int]:
+        """Steps at which any of the per-epoch metrics has a value."""
+        for key in sorted(key for key in run.unread if key.startswith(EPOCH_GROUPS)):
+            self._read(run, key)
+        return {step for key, by_step in run.points.items() if key.startswith(EPOCH_GROUPS) for step in by_step}
+
+    def set_status(self, run: StoredRun, status: str, end_ms: int | None = None) -> None:
+        """Move a run to a status it does not have yet."""
+        if run.status == status:
+            return
+        with self._calling():
+            if status == "RUNNING":
+                self._client.update_run(run.id, status=status)
+            else:
+                self._client.set_terminated(run.id, status=status, end_time=end_ms)
+        run.status = status
+
+    def delete(self, run: StoredRun) -> None:
+        """Move a run to MLflow's bin, from which it can be restored."""
+        with self._calling():
+            self._client.delete_run(run.id)
+
+    def log_dataset(self, run: StoredRun, info: DatasetInfo) -> None:
+        """The task's data as inputs of a run: one per split. MLflow ignores an input it has."""
+        entities = self._entities
+        source = json.dumps({"uri": redact(info.source)})
+        facts = {"num_classes": info.num_classes, "metric": info.metric, "image_size": info.image_size}
+        inputs = []
+        for context in _CONTEXTS:
+            profile = {"num_rows": getattr(info, f"num_{context}"), **facts}
+            data = entities.Dataset(
+                name=f"{info.name}-{context}",
+                digest=info.digest[:_DIGEST],
+                source_type="local",
+                source=source,
+                profile=json.dumps({key: value for key, value in profile.items() if value is not None}),
+            )
+            tag = entities.InputTag(key="mlflow.data.context", value=context)
+            inputs.append(entities.DatasetInput(dataset=data, tags=[tag]))
+        with self._calling():
+            self._client.log_inputs(run.id, datasets=inputs)
+
+    def log_text(self, run: StoredRun, text: str, artifact_path: str) -> None:
+        """A small text as a file of the run."""
+        with self._calling():
+            self._client.log_text(run.id, text, artifact_path)
+
+    def log_file(self, run: StoredRun, local: Path, artifact_path: str) -> None:
+        """A local file, under the path and name it shall have in MLflow."""
+        folder, _, name = artifact_path.rpartition("/")
+        with self._calling(), tempfile.TemporaryDirectory() as scratch:
+            if local.name != name:
+                local = Path(shutil.copyfile(local, Path(scratch) / name))
+            self._client.log_artifact(run.id, str(local), folder or None)
+
+    def _is_new(self, run: StoredRun, point: Point, again: bool) -> bool:
+        if point.key in run.unread:
+            self._read(run, point.key)
+        known = run.points.get(point.key, {})
+        return point.step not in known or (again and known[point.step] != point.value)
+
+    def _read(self, run: StoredRun, key: str) -> None:
+        with self._calling():
+            history = self._client.get_metric_history(run.id, key)
+        run.points[key] = {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
+        run.unread.discard(key)
+
+    def _send(
+        self, run: StoredRun, params: Mapping[str, str], tags: Mapping[str, str], points: list[Point]
+    ) -> None:
+        entities = self._entities
+        metrics = [entities.Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points]
+        pairs = [entities.Param(k, v) for k, v in params.items()]
+        labels = [entities.RunTag(k, v) for k, v in tags.items()]
+        while metrics or pairs or labels:  # tags last: they may say that the rest is there
+            now_pairs, pairs = pairs[:_MAX_PAIRS], pairs[_MAX_PAIRS:]
+            room = _MAX_POINTS - len(now_pairs)
+            now_metrics, metrics = metrics[:room], metrics[room:]
+            room = 0 if metrics or pairs else min(_MAX_PAIRS, room - len(now_metrics))
+            now_labels, labels = labels[:room], labels[room:]
+            with self._calling():
+                self._client.log_batch(run.id, metrics=now_metrics, params=now_pairs, tags=now_labels)
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException
+
+        if self._stopped():
+            raise Unavailable("time was up")
+        try:
+            yield
+        except MlflowException as error:
+            status = error.get_http_status_code()
+            reason = _reason(error)
+            if status in (401, 403):
+                raise Forbidden(f"{reason} (HTTP {status})") from error
+            if 400 <= status < 500 and status not in _TRANSIENT:
+                raise Refused(reason) from error
+            raise Unavailable(reason) from error
+        except OSError as error:
+            raise Unavailable(_reason(error)) from error
+
+
+def _stored(run: Any) -> StoredRun:
+    once = {k: {0: v} for k, v in run.data.metrics.items() if not k.startswith(EPOCH_GROUPS)}
+    return StoredRun(
+        id=run.info.run_id,
+        run_id=run.data.tags.get(RUN_ID_TAG, ""),
+        experiment_id=run.info.experiment_id,
+        status=run.info.status,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        points=once,
+        unread={k for k in run.data.metrics if k.startswith(EPOCH_GROUPS)},
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = one_line(redact(" ".join(str(error).split()))) or type(error).__name__
+    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 3]}..."

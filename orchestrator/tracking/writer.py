@@ -1,0 +1,321 @@
+"""Writes a sweep into a `Store`. Live and replayed records take this same path.
+
+Each step may be repeated: what MLflow holds is looked up once and only the difference is sent. After a
+failure `forget` drops what is believed to be there, since a call that failed here may have succeeded there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from orchestrator.errors import redact
+from orchestrator.tracking import naming
+from orchestrator.tracking.backlog import Backlog, Finished, Published, RunKey, RunUpdate
+from orchestrator.tracking.color import colors
+from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo
+from orchestrator.tracking.metric import (
+    epoch_points,
+    final_points,
+    milliseconds,
+    model_points,
+    parent_points,
+)
+from orchestrator.tracking.note import note
+from orchestrator.tracking.store import Forbidden, Refused, Store, StoredRun, Unavailable
+from orchestrator.tracking.view import view_tags
+
+__all__ = ["SweepWriter"]
+
+_LOG: Final = logging.getLogger(__name__)
+_EPOCHS_TAG: Final = "orchestrator.epochs"
+_STATUS: Final = {"completed": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+_NOTE_TAG: Final = "mlflow.note.content"
+
+
+@dataclass(slots=True)
+class _Task:
+    """One task's experiment, as last seen."""
+
+    experiment_id: str
+    tags: dict[str, str]
+    runs: dict[str, StoredRun] = field(default_factory=dict)
+    parent: StoredRun | None = None
+    spare: list[StoredRun] = field(default_factory=list)
+    """Second runs of one identity, left by a call that was repeated because its answer was lost."""
+
+
+class SweepWriter:
+    """One sweep in one store. Used by one thread."""
+
+    def __init__(self, info: SweepInfo, store: Store, *, live: bool) -> None:
+        self._info = info
+        self._store = store
+        self._live = live
+        self._tasks: dict[str, _Task] = {}
+        self._short = naming.short_names(info.backbones)
+        self._colors = colors(info.backbones)
+        self._datasets: dict[str, DatasetInfo] = {}
+        self.experiments: dict[str, str] = {}
+        """By task; kept through `forget`, as links need it."""
+        self.viewed: set[str] = set()
+        """Tasks whose saved views were written."""
+        self.ranked: set[str] = set()
+        """Tasks with a ranking in MLflow."""
+        self.written: set[str] = set()
+        """Identities of the trials and confirmations written to their end."""
+        self.refused: list[str] = []
+        """What MLflow would not take, in words."""
+
+    def forget(self) -> None:
+        """Believe nothing about what MLflow holds; `open` looks again."""
+        self._tasks.clear()
+
+    def open(self) -> None:
+        """Find or create each task's experiment and parent run."""
+        self._store.connect()
+        for task in self._info.tasks:
+            if task not in self._tasks:
+                with self._one(f"task {task}"):
+                    self._open_task(task)
+
+    def write(self, backlog: Backlog) -> None:
+        """Write what is waiting and take it out of the backlog."""
+        for name in list(backlog.datasets):
+            with self._one(f"data of {name}"):
+                self._write_dataset(backlog.datasets[name])
+            del backlog.datasets[name]
+        for key in list(backlog.runs):
+            with self._one(f"{key.study} #{key.number}"):
+                self._write_run(key, backlog.runs[key])
+            del backlog.runs[key]
+        if backlog.publication is not None:
+            self._publish(backlog.publication)
+            backlog.publication = None
+        backlog.num_events = 0
+
+    def finish(self, status: Status) -> None:
+        """Leave nothing RUNNING and no identity twice."""
+        end_ms = milliseconds(None)
+        for name in list(self._tasks):
+            with self._one(f"end of {name}"):
+                task = self._look(name, self._tasks[name].tags)
+                for run in task.spare:
+                    self._store.delete(run)
+                for run in task.runs.values():
+                    if run.status == "RUNNING" and run is not task.parent:
+                        self._store.set_status(run, "KILLED", end_ms)
+                if task.parent is not None:
+                    self._store.set_status(task.parent, status, end_ms)
+
+    def _open_task(self, name: str) -> None:
+        info = self._info
+        experiment_id, tags = self._store.experiment(naming.experiment_name(name))
+        self.experiments[name] = experiment_id
+        self._tasks.pop(name, None)
+        task = self._look(name, tags, experiment_id)
+        latest = {"mlflow.experimentKind": "custom_model_development", naming.SWEEP_ID_TAG: info.sweep_id}
+        if tags.get(naming.SWEEP_ID_TAG) != info.sweep_id:
+            latest[_NOTE_TAG] = note(info, name, self._datasets.get(name), None)
+        self._store.tag_experiment(experiment_id, tags, latest)
+        self._write_views(name, experiment_id, tags)
+        if task.parent is None:
+            task.parent = self._store.create_run(
+                experiment_id,
+                run_id=naming.parent_run_id(info.sweep_id, name),
+                name=info.sweep_id,
+                tags={
+                    **naming.source_tags(info),
+                    "orchestrator.role": "sweep",
+                    "orchestrator.sweep": info.name,
+                    "task": name,
+                },
+                start_ms=milliseconds(info.created_at),
+            )
+        elif self._live:
+            self._store.set_status(task.parent, "RUNNING")
+        self._store.log(task.parent, params=naming.parent_params(info))
+        if task.parent.tags.get("orchestrator.config") != "logged":
+            with self._one(f"configuration of {name}"):
+                self._store.log_text(task.parent, redact(info.config_yaml), "config/sweep.yaml")
+                self._store.log(task.parent, tags={"orchestrator.config": "logged"})
+        self._tasks[name] = task
+
+    def _look(self, name: str, tags: dict[str, str], experiment_id: str | None = None) -> _Task:
+        """Read the sweep's runs; those already known keep what is known of their points."""
+        old = self._tasks.get(name)
+        task = _Task(experiment_id or (old.experiment_id if old else ""), tags)
+        for run in self._store.runs(task.experiment_id, self._info.sweep_id):
+            known = old.runs.get(run.run_id) if old else None
+            if known is not None and known.id != run.id:
+                task.spare.append(run)
+            elif run.run_id in task.runs:
+                task.spare.append(run)
+            else:
+                task.runs[run.run_id] = run
+        task.parent = task.runs.get(naming.parent_run_id(self._info.sweep_id, name))
+        return task
+
+    def _write_views(self, name: str, experiment_id: str, tags: dict[str, str]) -> None:
+        """Best effort: without them the plain link still works."""
+        try:
+            views = view_tags(self._info.sweep_id, milliseconds(self._info.created_at))
+            self._store.tag_experiment(experiment_id, tags, views)
+            self.viewed.add(name)
+        except (Unavailable, Forbidden):
+            raise
+        except Exception as error:
+            _LOG.debug("MLflow takes no saved views of %s: %s", name, error)
+
+    def _write_dataset(self, info: DatasetInfo) -> None:
+        task = self._task(info.task)
+        bare = note(self._info, info.task, self._datasets.get(info.task), None)
+        self._datasets[info.task] = info
+        if task.parent is not None:
+            self._store.log_dataset(task.parent, info)
+        if task.tags.get(_NOTE_TAG) == bare:
+            page = {_NOTE_TAG: note(self._info, info.task, info, None)}
+            self._store.tag_experiment(task.experiment_id, task.tags, page)
+
+    def _write_run(self, key: RunKey, update: RunUpdate) -> None:
+        name, backbone = naming.split_study(key.study)
+        task = self._task(name)
+        run_id = naming.child_run_id(self._info.sweep_id, name, backbone, key.number)
+        facts = _facts(update)
+        run = task.runs.get(run_id)
+        tags: dict[str, str] = {}
+        params: dict[str, str] = {}
+        if facts is not None:
+            short = self._short.get(backbone, backbone)
+            dataset = self._datasets.get(name)
+            params = naming.run_params(facts, short, dataset.image_size if dataset else None)
+            tags = self._child_tags(task, backbone) | naming.child_tags(facts, short)
+            if run is None:
+                run = self._store.create_run(
+                    task.experiment_id,
+                    run_id=run_id,
+                    name=naming.run_name(facts, short),
+                    tags=tags,
+                    start_ms=milliseconds(facts.get("started_at")),
+                )
+                task.runs[run_id] = run
+        if run is None:
+            raise Refused("an epoch of a run that was never started")
+        if update.started is not None and update.finished is None and self._live:
+            self._store.set_status(run, "RUNNING")
+        points = [] if _has_all(run, update) else [p for r in update.epochs.values() for p in epoch_points(r)]
+        if update.finished is None:
+            self._store.log(run, params=params, tags=tags, points=points)
+        else:
+            self._end_run(run, update.finished, params, tags, points, set(update.epochs))
+            self.written.add(run_id)
+
+    def _end_run(
+        self,
+        run: StoredRun,
+        finished: Finished,
+        params: Mapping[str, str],
+        tags: Mapping[str, str],
+        points: list[Any],
+        epochs: set[int],
+    ) -> None:
+        trial = finished.trial
+        ends = naming.end_tags(trial)
+        if points or not _complete(run, trial):
+            epochs |= self._store.steps(run)
+            if len(epochs) >= trial["epochs"]:
+                ends[_EPOCHS_TAG] = str(trial["epochs"])
+        points += final_points(trial, finished.test)
+        self._store.log(run, params=params, tags={**tags, **ends}, points=points)
+        self._store.set_status(run, _STATUS[trial["state"]], milliseconds(trial.get("finished_at")))
+
+    def _publish(self, publication: Published) -> None:
+        rows = publication.ranking.to_pylist() if publication.ranking is not None else []
+        for name in self._info.tasks:
+            mine = [row for row in rows if row["task"] == name]
+            with self._one(f"ranking of {name}"):
+                task = self._task(name)
+                for row in mine:
+                    self._write_model(task, name, row)
+                if mine:
+                    self.ranked.add(name)
+                verdict = publication.verdicts.get(name)
+                page = note(self._info, name, self._datasets.get(name), verdict)
+                if task.parent is None:
+                    continue
+                if verdict is not None:
+                    self._store.tag_experiment(task.experiment_id, task.tags, {_NOTE_TAG: page})
+                    self._store.log(task.parent, tags={_NOTE_TAG: page})
+                self._store.log(task.parent, points=parent_points(mine), again=True)
+                for path, local in publication.files.items():
+                    with self._one(f"file {path}"):
+                        self._store.log_file(task.parent, local, path)
+
+    def _write_model(self, task: _Task, name: str, row: Mapping[str, Any]) -> None:
+        backbone = row["backbone"]
+        short = self._short.get(backbone, backbone)
+        run_id = naming.model_run_id(self._info.sweep_id, name, backbone)
+        tags = self._child_tags(task, backbone) | {
+            "orchestrator.role": "model",
+            "orchestrator.backbone": backbone,
+            "orchestrator.status": row["status"],
+            "orchestrator.reason": row.get("reason") or "",
+            "model": short,
+            "task": name,
+        }
+        run = task.runs.get(run_id)
+        if run is None:
+            run = self._store.create_run(
+                task.experiment_id, run_id=run_id, name=short, tags=tags, start_ms=milliseconds(None)
+            )
+            task.runs[run_id] = run
+        self._store.log(run, params={"model": short}, tags=tags, points=model_points(row), again=True)
+        self._store.set_status(run, "FINISHED", milliseconds(None))
+
+    def _child_tags(self, task: _Task, backbone: str) -> dict[str, str]:
+        tags = naming.source_tags(self._info)
+        if task.parent is not None:
+            tags["mlflow.parentRunId"] = task.parent.id
+        if backbone in self._colors:
+            tags["mlflow.runColor"] = self._colors[backbone]
+        return tags
+
+    def _task(self, name: str) -> _Task:
+        try:
+            return self._tasks[name]
+        except KeyError:
+            raise Refused(f"the task {name!r} has no experiment to write to") from None
+
+    @contextmanager
+    def _one(self, what: str) -> Iterator[None]:
+        """Keep what goes wrong with one record from stopping the others."""
+        try:
+            yield
+        except (Unavailable, Forbidden):
+            raise
+        except Exception as error:
+            _LOG.debug("MLflow lacks %s", what, exc_info=True)
+            self.refused.append(f"{what}: {redact(str(error)) or type(error).__name__}")
+
+
+def _facts(update: RunUpdate) -> dict[str, Any] | None:
+    """What is set once, from the start of a run where it was seen, else from its end."""
+    if update.started is not None:
+        return dict(update.started)
+    if update.finished is None:
+        return None
+    trial = dict(update.finished.trial)
+    return {**trial, "config": json.loads(trial["config"])}
+
+
+def _complete(run: StoredRun, trial: Mapping[str, Any]) -> bool:
+    return run.tags.get(_EPOCHS_TAG) == str(trial["epochs"])
+
+
+def _has_all(run: StoredRun, update: RunUpdate) -> bool:
+    """Whether an earlier writing of the run's end already had every epoch."""
+    return update.finished is not None and _complete(run, update.finished.trial)
