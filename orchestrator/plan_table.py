@@ -49,7 +49,7 @@ def _row(plan: Plan, study: StudyPlan) -> tuple[str, ...]:
         _count(study.epochs_max),
         _tera(flops),
         _duration(plan.seconds(flops)),
-        UNKNOWN if cache is None else f"{_size(min(cache))}-{_size(max(cache))}",
+        UNKNOWN if cache is None else _size(max(cache)),
     )
 
 
@@ -83,7 +83,7 @@ def _legend(plan: Plan, rows: Sequence[Sequence[str]]) -> list[str]:
         f"{study.reduction_factor} of the other trials goes on at each rung, the first after "
         f"{study.grace_epochs}.",
         f"time: of one run after another at {plan.flops_per_s / 1e9:g} GFLOP/s, without the cache of "
-        "frozen activations. cache: its smallest and largest boundary.",
+        "frozen activations. cache: activations at the boundary where they are largest.",
     ]
     if any(UNKNOWN in row for row in rows):
         lines.append(f"{UNKNOWN}  unknown until built")

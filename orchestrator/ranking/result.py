@@ -132,8 +132,8 @@ class _Task:
             p_best = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
             quantile = float(ndtri(0.5 + self.options.confidence / 2))
             for index, (item, value) in enumerate(zip(self.evidence, self.estimates, strict=True)):
-                own = value.seed_variance + value.regret_variance + float(self.own_examples[index])
-                reach = quantile * math.sqrt(own)
+                # What a backbone can attain is never below what was found: tuning widens the upper end only.
+                own = value.seed_variance + float(self.own_examples[index])
                 rows.append(
                     _row(item)
                     | {
@@ -146,8 +146,8 @@ class _Task:
                         "tied_with_leader": not bool(self.attainable.better[0, index]),
                         "p_best": float(p_best[index]),
                         "score": value.score,
-                        "ci_low": value.score - reach,
-                        "ci_high": value.score + reach,
+                        "ci_low": value.score - quantile * math.sqrt(own),
+                        "ci_high": value.score + quantile * math.sqrt(own + value.regret_square),
                         "quality": value.quality,
                         "quality_sd": math.sqrt(value.quality_variance + float(self.own_examples[index])),
                         "ease": value.ease,

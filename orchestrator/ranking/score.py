@@ -63,6 +63,7 @@ class Estimate:
     score: float
     seed_variance: float  # of the score: seeds, and a surface known from few runs
     regret_variance: float  # of the score: how much better the backbone could be than what was found
+    regret_square: float  # its second moment: regret has one sign, so an upper end needs this one
     quality_variance: float  # of the quality alone, as seed_variance
 
 
@@ -144,7 +145,7 @@ def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Esti
     draws, seed_sds = surface.draw(np.vstack([here, tried, candidates]), _DRAWS, rng)
 
     at_chosen = draws[:, 0]
-    regret = draws.max(axis=1) - at_chosen
+    regret = shares["quality"] * (draws.max(axis=1) - at_chosen) / (1.0 - chance)
     curve = replay(draws[:, 1 + len(tried) :], seed_sds, noise / num_val if num_val else 0.0, rng)
     ease_draws = normalise(curve, chance).mean(axis=1)
     quality_draws = normalise(at_chosen, chance)
@@ -157,7 +158,8 @@ def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Esti
         ease=ease,
         score=shares["quality"] * quality + shares["ease"] * ease,
         seed_variance=float(np.var(score_draws)),
-        regret_variance=float(np.var(shares["quality"] * regret / (1.0 - chance))),
+        regret_variance=float(np.var(regret)),
+        regret_square=float(np.mean(regret**2)),
         quality_variance=float(np.var(quality_draws)),
     )
 

@@ -1,10 +1,11 @@
 """The response surface of one study: score over freeze_frac, log10 learning_rate, log10 head_learning_rate.
 
-A Gaussian process with a Matern 5/2 kernel and an unknown constant mean. Near its optimum the surface of real
-fine-tuning is simple (Lourie, Hu and Cho 2025, arXiv:2510.02721), which is the licence for a smooth prior.
-The hyper-parameters are averaged over a fixed grid by their restricted (mean integrated out) likelihood times
-a prior: with 4 to 12 runs a single best setting would be noise, and a fit that looks at one study only cannot
-be moved by which other backbones are in the table.
+A quadratic trend plus a Gaussian process with a Matern 5/2 kernel for what is not quadratic. Near its optimum the
+surface of real fine-tuning is a noisy quadratic (Lourie, Hu and Cho 2025, arXiv:2510.02721); without the trend a
+stationary process believes every unvisited corner to be as good as the middle. The trend's coefficients have a
+normal prior and are integrated out (so the likelihood is the restricted one). The kernel's hyper-parameters are
+averaged over a fixed grid by that likelihood times a prior: with 4 to 12 runs a single best setting would be
+noise, and a fit that looks at one study only cannot be moved by which other backbones are in the table.
 """
 
 from __future__ import annotations
@@ -30,11 +31,16 @@ _SPREADS = np.array(  # (signal sd, sd between seeds), in score units
 # Log-normal prior of both: medians 0.03 and 0.006, sds of the log 0.8 and 0.7.
 _LOG_PRIOR = -0.5 * np.sum(((np.log(_SPREADS) - np.log([0.03, 0.006])) / [0.8, 0.7]) ** 2, axis=1)
 _SIGNAL_VARIANCES = _SPREADS[:, 0, None, None] ** 2
-_MEAN_VARIANCE = 1.0  # of the constant mean around the data's own: a whole score range, flat for any purpose
+# Trend: 1; freeze_frac, learning_rate, head_learning_rate from mid-range; their squares. Prior mean and variance
+# of each coefficient, in score per unit (all of freeze_frac, one decade; squared). The constant's is a whole score
+# range: flat for any purpose. Squares are expected below zero: there is one best rate and one best depth.
+_TREND_MEAN = np.array([0.0, 0.0, 0.0, 0.0, -0.03, -0.010, -0.002])
+_TREND_VARIANCE = np.array([1.0, 0.05, 0.02, 0.01, 0.03, 0.010, 0.003]) ** 2
 _JITTER = 1e-6  # relative to the signal variance: sd 0.001 of it, invisible, and every matrix is regular
 
 _ARC_RADIUS = 2.0  # decades
 _ARC_CENTRE = -3.5  # log10 of the rate in the middle of the arc
+_HEAD_CENTRE = -2.5  # the same for the head's rate
 _ARC_REACH = 3.1  # decades either side: the chord grows with the distance up to pi * radius
 _COMPRESSION_SCALE = 0.05
 
@@ -108,17 +114,20 @@ class Surface:
         """Posterior mean and variance of the compressed noise-free surface at `at` (m, 4): shapes (m,)."""
         means = np.zeros((*self.weights.shape, len(at)))
         variances = np.zeros_like(means)
+        trend = _trend(at)
+        trend_covariance = (_trend(self.points) * _TREND_VARIANCE) @ trend.T
+        trend_variance = trend**2 @ _TREND_VARIANCE
         for index, lengths in enumerate(_LENGTHS):
             if self.weights[index].any():
                 factor, whitened = _whiten(self.points, self.targets, self.noise_floor, lengths)
-                cross = _SIGNAL_VARIANCES * _correlation(self.points, at, lengths) + _MEAN_VARIANCE
+                cross = _SIGNAL_VARIANCES * _correlation(self.points, at, lengths) + trend_covariance
                 projected = np.linalg.solve(factor, cross)
                 means[index] = np.sum(projected * whitened[:, :, None], axis=1)
-                prior = _SIGNAL_VARIANCES[:, :, 0] + _MEAN_VARIANCE
+                prior = _SIGNAL_VARIANCES[:, :, 0] + trend_variance
                 variances[index] = np.maximum(prior - np.sum(projected**2, axis=1), 0.0)
         mean = np.tensordot(self.weights, means, axes=2)
         variance = np.tensordot(self.weights, variances + (means - mean) ** 2, axes=2)
-        return mean + self.offset, variance
+        return mean + trend @ _TREND_MEAN + self.offset, variance
 
     def mean(self, at: Array) -> Array:
         """Posterior mean at `at` (m, 4) on the metric's scale (back-transformed mean), shape (m,)."""
@@ -136,7 +145,10 @@ class Surface:
         back = back.reshape(-1)
         seen, wanted = back[: len(self.points)], back[len(self.points) :]
         normal = rng.standard_normal((num, len(everywhere)))
-        shift = math.sqrt(_MEAN_VARIANCE) * rng.standard_normal((num, 1))
+        trend = _trend(everywhere)
+        slopes = np.sqrt(_TREND_VARIANCE) * rng.standard_normal((num, len(_TREND_VARIANCE)))
+        shift = slopes @ trend.T
+        trend_covariance = (trend[wanted] * _TREND_VARIANCE) @ trend[seen].T
         noise = rng.standard_normal((num, len(self.points)))
         draws = np.empty((num, len(at)))
         for index in np.unique(of_length):
@@ -151,9 +163,9 @@ class Surface:
                 sd = math.sqrt(seed_sd**2 + self.noise_floor)
                 residual = self.targets - prior[:, seen] - sd * noise[rows]
                 moved = cho_solve((factor[spread], True), residual.T, check_finite=False)
-                draws[rows] = prior[:, wanted] + ((signal_sd**2 * cross + _MEAN_VARIANCE) @ moved).T
+                draws[rows] = prior[:, wanted] + ((signal_sd**2 * cross + trend_covariance) @ moved).T
         seed_sds: Array = _SPREADS[of_spread, 1]
-        return self.compression.invert(draws + self.offset), seed_sds
+        return self.compression.invert(draws + trend[wanted] @ _TREND_MEAN + self.offset), seed_sds
 
 
 def fit(points: Array, scores: Array, noise_floor: float = 0.0) -> Surface:
@@ -166,7 +178,7 @@ def fit(points: Array, scores: Array, noise_floor: float = 0.0) -> Surface:
     compression = Compression.of(scores)
     lowered = compression.apply(scores)
     offset = float(np.mean(lowered))
-    targets = lowered - offset
+    targets = lowered - offset - _trend(points) @ _TREND_MEAN
     evidence = np.empty((len(_LENGTHS), len(_SPREADS)))
     for index, lengths in enumerate(_LENGTHS):
         factor, whitened = _whiten(points, targets, noise_floor, lengths)
@@ -181,12 +193,23 @@ def _whiten(
     points: Array, targets: Array, noise_floor: float, lengths: tuple[float, float, float]
 ) -> tuple[Array, Array]:
     """Per spread: Cholesky factor of the data's covariance (s, n, n); its solution for targets (s, n)."""
-    covariance = _SIGNAL_VARIANCES * _correlation(points, points, lengths) + _MEAN_VARIANCE
+    trend = _trend(points)
+    covariance = (
+        _SIGNAL_VARIANCES * _correlation(points, points, lengths) + (trend * _TREND_VARIANCE) @ trend.T
+    )
     diagonal = np.arange(len(points))
     covariance[:, diagonal, diagonal] += _SPREADS[:, 1:] ** 2 + noise_floor
     factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     whitened = np.linalg.solve(factor, np.broadcast_to(targets[:, None], (len(factor), len(targets), 1)))
     return factor, np.asarray(whitened[:, :, 0], dtype=np.float64)
+
+
+def _trend(points: Array) -> Array:
+    """The trend's features at `points` (n, 4): shape (n, 7). A linear probe has none of a learning rate."""
+    depth = points[:, 0] - 0.5
+    rate = _ARC_RADIUS * np.arctan2(points[:, 2], points[:, 1])
+    head = points[:, 3] - _HEAD_CENTRE
+    return np.column_stack([np.ones(len(points)), depth, rate, head, depth**2, rate**2, head**2])
 
 
 def _correlation(a: Array, b: Array, lengths: tuple[float, float, float]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,14 @@ class RunUpdate:
     started: Mapping[str, Any] | None = None
     epochs: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     finished: Finished | None = None
+
+    @property
+    def facts(self) -> dict[str, Any] | None:
+        """What is set once, from the end of a run where it is known, as that says more, else from its start."""
+        if self.finished is not None:
+            trial = dict(self.finished.trial)
+            return {**trial, "config": json.loads(trial["config"])}
+        return None if self.started is None else dict(self.started)
 
 
 @dataclass(slots=True)

@@ -108,7 +108,7 @@ def run_params(run: Mapping[str, Any], short: str, image_size: int | None) -> di
     config.pop("backbone", None)
     params: dict[str, Any] = {"model": short, "num_blocks": num_blocks, "freeze_frac": run["freeze_frac"]}
     for name, value in config.items():
-        key = _SHORT.get(name, name)
+        key = str(_SHORT.get(name, name))
         params[key] = value
         if key.endswith("lr") and value:
             params[f"{key}_log10"] = math.log10(value)

@@ -1,7 +1,7 @@
 """A thin writer over `MlflowClient`: find or create, and send only what is not there yet.
 
-Every call that leaves the process is made here, so that a failure is told apart once: `Unavailable` (try
-again later), `Forbidden` (no use trying) and `Refused` (this record alone).
+Every call that leaves the process is made here, and fails with one of the errors of `failure` or, where
+mlflow lets a library's own through, with that.
 """
 
 from __future__ import annotations
@@ -9,42 +9,29 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.errors import one_line, redact
+from orchestrator.errors import redact
 from orchestrator.tracking import environment
+from orchestrator.tracking.failure import ForbiddenError, RefusedError, calling
 from orchestrator.tracking.info import DatasetInfo
 from orchestrator.tracking.location import artifact_root, kind, sqlite_path
 from orchestrator.tracking.metric import EPOCH_GROUPS, Point, finite
 from orchestrator.tracking.naming import RUN_ID_TAG, SWEEP_ID_TAG
 
-__all__ = ["Forbidden", "Refused", "Store", "StoredRun", "Unavailable"]
+__all__ = ["Store", "StoredRun"]
 
 NOT_FINITE_TAG: Final = "orchestrator.not_finite"
 _PAGE: Final = 1000
 _MAX_POINTS: Final = 1000  # MLflow's limits per call
 _MAX_PAIRS: Final = 100
 _MAX_TAG: Final = 5000
-_MAX_REASON: Final = 200
-_TRANSIENT: Final = (408, 429)
 _DIGEST: Final = 36
 _CONTEXTS: Final = ("train", "val", "test")
-
-
-class Unavailable(Exception):
-    """MLflow does not answer, or answers with a fault of its own."""
-
-
-class Forbidden(Exception):
-    """MLflow will not have us, or cannot be used at all; trying again changes nothing."""
-
-
-class Refused(Exception):
-    """MLflow takes other records but not this one."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -91,7 +78,7 @@ class Store:
             import mlflow.entities
             from mlflow import MlflowClient
         except ImportError as error:
-            raise Forbidden(f"mlflow cannot be imported: {error}") from error
+            raise ForbiddenError(f"mlflow cannot be imported: {error}") from error
         environment.quieten()
         path = sqlite_path(self._uri) if kind(self._uri) == "sqlite" else None
         with self._calling():
@@ -108,7 +95,7 @@ class Store:
                 made = self._client.create_experiment(name, artifact_location=self._artifacts)
                 return str(made), {}
         if found.lifecycle_stage != "active":
-            raise Refused(
+            raise RefusedError(
                 f"the experiment {name!r} was deleted; `mlflow experiments restore --experiment-id"
                 f" {found.experiment_id}` brings it back"
             )
@@ -184,7 +171,8 @@ class Store:
         """Steps at which any of the per-epoch metrics has a value."""
         for key in sorted(key for key in run.unread if key.startswith(EPOCH_GROUPS)):
             self._read(run, key)
-        return {step for key, by_step in run.points.items() if key.startswith(EPOCH_GROUPS) for step in by_step}
+        per_epoch = (by_step for key, by_step in run.points.items() if key.startswith(EPOCH_GROUPS))
+        return {step for by_step in per_epoch for step in by_step}
 
     def set_status(self, run: StoredRun, status: str, end_ms: int | None = None) -> None:
         """Move a run to a status it does not have yet."""
@@ -263,24 +251,8 @@ class Store:
             with self._calling():
                 self._client.log_batch(run.id, metrics=now_metrics, params=now_pairs, tags=now_labels)
 
-    @contextmanager
-    def _calling(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-
-        if self._stopped():
-            raise Unavailable("time was up")
-        try:
-            yield
-        except MlflowException as error:
-            status = error.get_http_status_code()
-            reason = _reason(error)
-            if status in (401, 403):
-                raise Forbidden(f"{reason} (HTTP {status})") from error
-            if 400 <= status < 500 and status not in _TRANSIENT:
-                raise Refused(reason) from error
-            raise Unavailable(reason) from error
-        except OSError as error:
-            raise Unavailable(_reason(error)) from error
+    def _calling(self) -> AbstractContextManager[None]:
+        return calling(self._stopped)
 
 
 def _stored(run: Any) -> StoredRun:
@@ -295,8 +267,3 @@ def _stored(run: Any) -> StoredRun:
         points=once,
         unread={k for k in run.data.metrics if k.startswith(EPOCH_GROUPS)},
     )
-
-
-def _reason(error: Exception) -> str:
-    text = one_line(redact(" ".join(str(error).split()))) or type(error).__name__
-    return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 3]}..."

@@ -6,17 +6,16 @@ failure `forget` drops what is believed to be there, since a call that failed he
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from orchestrator.errors import redact
 from orchestrator.tracking import naming
 from orchestrator.tracking.backlog import Backlog, Finished, Published, RunKey, RunUpdate
 from orchestrator.tracking.color import colors
+from orchestrator.tracking.failure import ForbiddenError, RefusedError, UnavailableError
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo
 from orchestrator.tracking.metric import (
     epoch_points,
@@ -26,7 +25,8 @@ from orchestrator.tracking.metric import (
     parent_points,
 )
 from orchestrator.tracking.note import note
-from orchestrator.tracking.store import Forbidden, Refused, Store, StoredRun, Unavailable
+from orchestrator.tracking.store import Store, StoredRun
+from orchestrator.tracking.task_runs import TaskRuns
 from orchestrator.tracking.view import view_tags
 
 __all__ = ["SweepWriter"]
@@ -37,18 +37,6 @@ _STATUS: Final = {"completed": "FINISHED", "stopped": "FINISHED", "failed": "FAI
 _NOTE_TAG: Final = "mlflow.note.content"
 
 
-@dataclass(slots=True)
-class _Task:
-    """One task's experiment, as last seen."""
-
-    experiment_id: str
-    tags: dict[str, str]
-    runs: dict[str, StoredRun] = field(default_factory=dict)
-    parent: StoredRun | None = None
-    spare: list[StoredRun] = field(default_factory=list)
-    """Second runs of one identity, left by a call that was repeated because its answer was lost."""
-
-
 class SweepWriter:
     """One sweep in one store. Used by one thread."""
 
@@ -56,7 +44,8 @@ class SweepWriter:
         self._info = info
         self._store = store
         self._live = live
-        self._tasks: dict[str, _Task] = {}
+        self._tasks: dict[str, TaskRuns] = {}
+        self._lost: set[str] = set()
         self._short = naming.short_names(info.backbones)
         self._colors = colors(info.backbones)
         self._datasets: dict[str, DatasetInfo] = {}
@@ -74,14 +63,17 @@ class SweepWriter:
     def forget(self) -> None:
         """Believe nothing about what MLflow holds; `open` looks again."""
         self._tasks.clear()
+        self._lost.clear()
 
     def open(self) -> None:
         """Find or create each task's experiment and parent run."""
         self._store.connect()
         for task in self._info.tasks:
-            if task not in self._tasks:
+            if task not in self._tasks and task not in self._lost:
+                self._lost.add(task)
                 with self._one(f"task {task}"):
                     self._open_task(task)
+                    self._lost.discard(task)
 
     def write(self, backlog: Backlog) -> None:
         """Write what is waiting and take it out of the backlog."""
@@ -103,7 +95,8 @@ class SweepWriter:
         end_ms = milliseconds(None)
         for name in list(self._tasks):
             with self._one(f"end of {name}"):
-                task = self._look(name, self._tasks[name].tags)
+                task = self._tasks[name]
+                task.look(self._store)
                 for run in task.spare:
                     self._store.delete(run)
                 for run in task.runs.values():
@@ -116,49 +109,39 @@ class SweepWriter:
         info = self._info
         experiment_id, tags = self._store.experiment(naming.experiment_name(name))
         self.experiments[name] = experiment_id
-        self._tasks.pop(name, None)
-        task = self._look(name, tags, experiment_id)
+        task = TaskRuns(name=name, sweep_id=info.sweep_id, experiment_id=experiment_id, tags=tags)
+        task.look(self._store)
         latest = {"mlflow.experimentKind": "custom_model_development", naming.SWEEP_ID_TAG: info.sweep_id}
         if tags.get(naming.SWEEP_ID_TAG) != info.sweep_id:
             latest[_NOTE_TAG] = note(info, name, self._datasets.get(name), None)
         self._store.tag_experiment(experiment_id, tags, latest)
         self._write_views(name, experiment_id, tags)
-        if task.parent is None:
-            task.parent = self._store.create_run(
-                experiment_id,
-                run_id=naming.parent_run_id(info.sweep_id, name),
-                name=info.sweep_id,
-                tags={
-                    **naming.source_tags(info),
-                    "orchestrator.role": "sweep",
-                    "orchestrator.sweep": info.name,
-                    "task": name,
-                },
-                start_ms=milliseconds(info.created_at),
-            )
+        parent = task.parent
+        if parent is None:
+            parent = self._create_parent(task)
         elif self._live:
-            self._store.set_status(task.parent, "RUNNING")
-        self._store.log(task.parent, params=naming.parent_params(info))
-        if task.parent.tags.get("orchestrator.config") != "logged":
-            with self._one(f"configuration of {name}"):
-                self._store.log_text(task.parent, redact(info.config_yaml), "config/sweep.yaml")
-                self._store.log(task.parent, tags={"orchestrator.config": "logged"})
+            self._store.set_status(parent, "RUNNING")
+        self._store.log(parent, params=naming.parent_params(info))
+        if parent.tags.get("orchestrator.config") != "logged":
+            with self._one(f"configuration of {name}", file=True):
+                self._store.log_text(parent, redact(info.config_yaml), "config/sweep.yaml")
+                self._store.log(parent, tags={"orchestrator.config": "logged"})
         self._tasks[name] = task
 
-    def _look(self, name: str, tags: dict[str, str], experiment_id: str | None = None) -> _Task:
-        """Read the sweep's runs; those already known keep what is known of their points."""
-        old = self._tasks.get(name)
-        task = _Task(experiment_id or (old.experiment_id if old else ""), tags)
-        for run in self._store.runs(task.experiment_id, self._info.sweep_id):
-            known = old.runs.get(run.run_id) if old else None
-            if known is not None and known.id != run.id:
-                task.spare.append(run)
-            elif run.run_id in task.runs:
-                task.spare.append(run)
-            else:
-                task.runs[run.run_id] = run
-        task.parent = task.runs.get(naming.parent_run_id(self._info.sweep_id, name))
-        return task
+    def _create_parent(self, task: TaskRuns) -> StoredRun:
+        info = self._info
+        run_id = naming.parent_run_id(info.sweep_id, task.name)
+        tags = naming.source_tags(info) | {
+            "orchestrator.role": "sweep",
+            "orchestrator.sweep": info.name,
+            "task": task.name,
+        }
+        start_ms = milliseconds(info.created_at)
+        parent = self._store.create_run(
+            task.experiment_id, run_id=run_id, name=info.sweep_id, tags=tags, start_ms=start_ms
+        )
+        task.runs[run_id] = parent
+        return parent
 
     def _write_views(self, name: str, experiment_id: str, tags: dict[str, str]) -> None:
         """Best effort: without them the plain link still works."""
@@ -166,7 +149,7 @@ class SweepWriter:
             views = view_tags(self._info.sweep_id, milliseconds(self._info.created_at))
             self._store.tag_experiment(experiment_id, tags, views)
             self.viewed.add(name)
-        except (Unavailable, Forbidden):
+        except (UnavailableError, ForbiddenError):
             raise
         except Exception as error:
             _LOG.debug("MLflow takes no saved views of %s: %s", name, error)
@@ -185,7 +168,7 @@ class SweepWriter:
         name, backbone = naming.split_study(key.study)
         task = self._task(name)
         run_id = naming.child_run_id(self._info.sweep_id, name, backbone, key.number)
-        facts = _facts(update)
+        facts = update.facts
         run = task.runs.get(run_id)
         tags: dict[str, str] = {}
         params: dict[str, str] = {}
@@ -204,7 +187,7 @@ class SweepWriter:
                 )
                 task.runs[run_id] = run
         if run is None:
-            raise Refused("an epoch of a run that was never started")
+            raise RefusedError("an epoch of a run that was never started")
         if update.started is not None and update.finished is None and self._live:
             self._store.set_status(run, "RUNNING")
         points = [] if _has_all(run, update) else [p for r in update.epochs.values() for p in epoch_points(r)]
@@ -252,10 +235,10 @@ class SweepWriter:
                     self._store.log(task.parent, tags={_NOTE_TAG: page})
                 self._store.log(task.parent, points=parent_points(mine), again=True)
                 for path, local in publication.files.items():
-                    with self._one(f"file {path}"):
+                    with self._one(f"file {path}", file=True):
                         self._store.log_file(task.parent, local, path)
 
-    def _write_model(self, task: _Task, name: str, row: Mapping[str, Any]) -> None:
+    def _write_model(self, task: TaskRuns, name: str, row: Mapping[str, Any]) -> None:
         backbone = row["backbone"]
         short = self._short.get(backbone, backbone)
         run_id = naming.model_run_id(self._info.sweep_id, name, backbone)
@@ -263,7 +246,7 @@ class SweepWriter:
             "orchestrator.role": "model",
             "orchestrator.backbone": backbone,
             "orchestrator.status": row["status"],
-            "orchestrator.reason": row.get("reason") or "",
+            "orchestrator.reason": row.get("reason") or "none",
             "model": short,
             "task": name,
         }
@@ -276,7 +259,7 @@ class SweepWriter:
         self._store.log(run, params={"model": short}, tags=tags, points=model_points(row), again=True)
         self._store.set_status(run, "FINISHED", milliseconds(None))
 
-    def _child_tags(self, task: _Task, backbone: str) -> dict[str, str]:
+    def _child_tags(self, task: TaskRuns, backbone: str) -> dict[str, str]:
         tags = naming.source_tags(self._info)
         if task.parent is not None:
             tags["mlflow.parentRunId"] = task.parent.id
@@ -284,32 +267,27 @@ class SweepWriter:
             tags["mlflow.runColor"] = self._colors[backbone]
         return tags
 
-    def _task(self, name: str) -> _Task:
+    def _task(self, name: str) -> TaskRuns:
         try:
             return self._tasks[name]
         except KeyError:
-            raise Refused(f"the task {name!r} has no experiment to write to") from None
+            raise RefusedError(f"the task {name!r} has no experiment to write to") from None
 
     @contextmanager
-    def _one(self, what: str) -> Iterator[None]:
-        """Keep what goes wrong with one record from stopping the others."""
+    def _one(self, what: str, *, file: bool = False) -> Iterator[None]:
+        """Keep what goes wrong with one record from stopping the others.
+
+        Files go to a store of their own, which may fail alone; if all of MLflow does, the next call tells.
+        """
         try:
             yield
-        except (Unavailable, Forbidden):
+        except ForbiddenError:
             raise
         except Exception as error:
+            if isinstance(error, UnavailableError) and not file:
+                raise
             _LOG.debug("MLflow lacks %s", what, exc_info=True)
             self.refused.append(f"{what}: {redact(str(error)) or type(error).__name__}")
-
-
-def _facts(update: RunUpdate) -> dict[str, Any] | None:
-    """What is set once, from the start of a run where it was seen, else from its end."""
-    if update.started is not None:
-        return dict(update.started)
-    if update.finished is None:
-        return None
-    trial = dict(update.finished.trial)
-    return {**trial, "config": json.loads(trial["config"])}
 
 
 def _complete(run: StoredRun, trial: Mapping[str, Any]) -> bool:

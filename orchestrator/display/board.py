@@ -1,0 +1,210 @@
+"""Progress of a running sweep, on stderr: one live board on a terminal, else a line per finished run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.plan import Plan
+from orchestrator.recorder import Row
+from orchestrator.tracking.color import colors
+from orchestrator.tracking.naming import short_names
+
+__all__ = ["Board", "LineBoard", "LiveBoard", "make_board"]
+
+
+class Board(Protocol):
+    """A `Listener` that shows what it is told while its context is open."""
+
+    def shown(self) -> AbstractContextManager[object]: ...
+    def say(self, message: str) -> None: ...
+    def run_started(self, run: Row) -> None: ...
+    def epoch(self, row: Row) -> None: ...
+    def run_finished(self, trial: Row, test: Row | None) -> None: ...
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Where one study stands."""
+
+    name: str
+    color: str
+    total: int
+    counts: dict[str, int] = field(default_factory=lambda: {"completed": 0, "stopped": 0, "failed": 0})
+    running: int = 0
+    num_confirmed: int = 0
+    best: Mapping[str, Any] | None = None
+
+    @property
+    def ended(self) -> int:
+        return sum(self.counts.values())
+
+    def finish(self, trial: Row) -> None:
+        self.running -= 1
+        self.counts[trial["state"]] += 1
+        if trial["phase"] == "confirmation":
+            self.num_confirmed += 1
+        elif trial["val_score"] is not None and (
+            self.best is None or trial["val_score"] > self.best["val_score"]
+        ):
+            self.best = trial
+
+
+class _Progresses:
+    """Of all studies, with the time left."""
+
+    def __init__(self, plan: Plan) -> None:
+        names = [study.backbone.name for study in plan.studies]
+        short, color = short_names(dict.fromkeys(names)), colors(list(dict.fromkeys(names)))
+        several = len({study.task.name for study in plan.studies}) > 1
+        self.studies = {
+            study.key: _Progress(
+                name=(f"{study.task.name} " if several else "") + short[study.backbone.name],
+                color=color[study.backbone.name],
+                total=study.runs,
+            )
+            for study in plan.studies
+        }
+        self._started: float | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(study.total for study in self.studies.values())
+
+    @property
+    def ended(self) -> int:
+        return sum(study.ended for study in self.studies.values())
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the first run was handed out."""
+        return 0.0 if self._started is None else time.perf_counter() - self._started
+
+    @property
+    def left_s(self) -> float | None:
+        """At the pace so far; None before the first run has ended."""
+        return self.elapsed_s / self.ended * (self.total - self.ended) if self.ended else None
+
+    def start(self, run: Row) -> None:
+        self._started = self._started or time.perf_counter()
+        self.studies[run["study"]].running += 1
+
+
+class LineBoard:
+    """A line per finished run: for logs, pipes and CI."""
+
+    def __init__(self, plan: Plan, console: Console, *, quiet: bool = False) -> None:
+        self._progresses = _Progresses(plan)
+        self._console = console
+        self._quiet = quiet
+
+    def shown(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def run_started(self, run: Row) -> None:
+        self._progresses.start(run)
+
+    def epoch(self, row: Row) -> None:
+        """Nothing: a line per epoch would drown the log."""
+
+    def run_finished(self, trial: Row, test: Row | None) -> None:
+        progress = self._progresses.studies[trial["study"]]
+        progress.finish(trial)
+        if self._quiet:
+            return
+        width = len(str(self._progresses.total))
+        score = "-" if trial["val_score"] is None else f"{trial['val_score']:.3f}"
+        self.say(
+            f"[{self._progresses.ended:>{width}}/{self._progresses.total}] "
+            f"{progress.name:<28} {trial['phase']:<12} {trial['state']:<9} val {score}  "
+            f"{describe(trial)}  {trial['epochs']} epochs in {trial['duration_s']:.1f} s"
+            + (f"  {trial['error']}" if trial["error"] else "")
+        )
+
+
+class LiveBoard:
+    """A table of all studies that redraws itself."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._progresses = _Progresses(plan)
+        self._console = console
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+
+    def shown(self) -> AbstractContextManager[object]:
+        return self._live
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False, markup=False)
+
+    def run_started(self, run: Row) -> None:
+        self._progresses.start(run)
+
+    def epoch(self, row: Row) -> None:
+        """The table shows finished runs; it redraws by itself."""
+
+    def run_finished(self, trial: Row, test: Row | None) -> None:
+        self._progresses.studies[trial["study"]].finish(trial)
+        if trial["error"]:
+            name = self._progresses.studies[trial["study"]].name
+            self.say(f"{name} #{trial['number']} failed: {trial['error']}")
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, padding=(0, 1), header_style="dim")
+        table.add_column("backbone", no_wrap=True)
+        table.add_column("best val", justify="right")
+        table.add_column("at", no_wrap=True)
+        for name in ("run", "done", "stop", "fail", "conf"):
+            table.add_column(name, justify="right")
+        table.add_column("", width=14)
+        for study in self._progresses.studies.values():
+            best = study.best
+            table.add_row(
+                Text(study.name, style=study.color),
+                "" if best is None else f"{best['val_score']:.3f}",
+                "" if best is None else describe(best),
+                str(study.running),
+                str(study.counts["completed"]),
+                str(study.counts["stopped"]),
+                Text(str(study.counts["failed"]), style="bold red" if study.counts["failed"] else ""),
+                str(study.num_confirmed),
+                ProgressBar(total=study.total, completed=study.ended, width=14, complete_style=study.color),
+            )
+        return Group(table, Text(self._footer(), style="dim"))
+
+    def _footer(self) -> str:
+        left = self._progresses.left_s
+        pace = "starting workers" if left is None else f"about {clock(left)} left"
+        return f" {self._progresses.ended}/{self._progresses.total} runs, {clock(self._progresses.elapsed_s)}, {pace}"
+
+
+def make_board(plan: Plan, console: Console, *, quiet: bool) -> Board:
+    """The live board on a terminal, lines elsewhere."""
+    if console.is_terminal and not quiet:
+        return LiveBoard(plan, console)
+    return LineBoard(plan, console, quiet=quiet)
+
+
+def describe(trial: Row) -> str:
+    """Depth and learning rates, as short as they can be said."""
+    depth = f"freeze {trial['freeze_depth']}/{trial['num_blocks']}"
+    rate = "" if trial["learning_rate"] is None else f", lr {trial['learning_rate']:.1e}"
+    return f"{depth}{rate}, head lr {trial['head_learning_rate']:.1e}"
+
+
+def clock(seconds: float) -> str:
+    """``m:ss`` or ``h:mm:ss``."""
+    minutes, second = divmod(round(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"

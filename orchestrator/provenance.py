@@ -1,0 +1,121 @@
+"""Where a sweep came from: versions, commit, user. Written once, when it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.config import SweepConfig
+from orchestrator.folder import SweepFolder
+from orchestrator.plan import Plan
+from orchestrator.sweep import StudyFacts
+from orchestrator.tracking import DatasetInfo, SweepInfo
+
+__all__ = ["datasets", "new_facts", "own_version", "study_facts", "sweep_info"]
+
+_VERSIONED: Final = ("ray", "optuna", "mlflow", "torch", "torchvision", "timm", "transformers", "pyarrow", "numpy")
+
+
+def own_version() -> str:
+    """Of this package, as installed."""
+    return _version("orchestrator")
+
+
+def new_facts(config: SweepConfig, plan: Plan, tracking_uri: str) -> dict[str, Any]:
+    """What `sweep.json` holds before the studies are known. `tracking_uri` may not hold a password."""
+    commit, dirty = _git()
+    return {
+        "name": config.name,
+        "version": own_version(),
+        "created_at": datetime.now(UTC).isoformat(),
+        "user": getpass.getuser(),
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "versions": {name: _version(name) for name in _VERSIONED},
+        "tracking_uri": tracking_uri,
+        "tasks": [task.name for task in config.tasks],
+        "backbones": list(dict.fromkeys(study.backbone.name for study in plan.studies)),
+        "settings": {
+            "search.space": config.space.digest,
+            "search.seed": config.seed,
+            "search.random_trials": config.budget.random_trials,
+            "budget.trials": config.budget.trials,
+            "budget.max_epochs": config.budget.max_epochs,
+            "budget.grace_epochs": config.budget.grace_epochs,
+            "budget.reduction_factor": config.budget.reduction_factor,
+            "budget.confirmations": config.confirmation.seeds,
+        },
+        "studies": [],
+    }
+
+
+def study_facts(facts: Sequence[StudyFacts]) -> list[dict[str, Any]]:
+    """The part of `sweep.json` that is known once backbones are built."""
+    return [dataclasses.asdict(study) for study in facts]
+
+
+def sweep_info(folder: SweepFolder) -> SweepInfo:
+    """What MLflow is told of a sweep, from what its folder holds."""
+    facts = folder.read_facts()
+    return SweepInfo(
+        sweep_id=folder.sweep_id,
+        name=facts["name"],
+        version=facts["version"],
+        config_yaml=folder.config_file.read_text(encoding="utf-8"),
+        created_at=datetime.fromisoformat(facts["created_at"]),
+        tasks=tuple(facts["tasks"]),
+        backbones=tuple(facts["backbones"]),
+        facts=facts["settings"],
+        git_commit=facts["git_commit"],
+        git_dirty=facts["git_dirty"],
+        user=facts["user"],
+    )
+
+
+def datasets(folder: SweepFolder, config: SweepConfig) -> list[DatasetInfo]:
+    """One per task: the data as its first study saw them."""
+    studies = folder.read_facts()["studies"]
+    found = []
+    for task in config.tasks:
+        seen = next((s for s in studies if s["study"].startswith(f"{task.name}:")), None)
+        if seen is not None:
+            found.append(
+                DatasetInfo(
+                    task=task.name,
+                    name=task.name,
+                    digest=seen["digest"],
+                    source=task.data,
+                    image_size=task.image_size,
+                    **{key: seen[key] for key in ("num_train", "num_val", "num_test", "num_classes", "metric")},
+                    chance=seen["chance"],
+                )
+            )
+    return found
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _git() -> tuple[str | None, bool]:
+    """Commit of the checkout this package runs from, and whether it differs from it."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, timeout=5)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return commit, bool(commit and git("status", "--porcelain", "--untracked-files=no", "."))

@@ -1,0 +1,214 @@
+"""The live side: a queue and one thread, so that MLflow may be slow or down at no cost to the sweep."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from orchestrator.errors import redact
+from orchestrator.tracking.backlog import Backlog, Epoch, Event, Finished, Published, Started
+from orchestrator.tracking.failure import ForbiddenError, UnavailableError, reason_of
+from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
+from orchestrator.tracking.link import Link, link_to
+from orchestrator.tracking.store import Store
+from orchestrator.tracking.view import RANKING_VIEW, TRIALS_VIEW, view_key
+from orchestrator.tracking.writer import SweepWriter
+
+__all__ = ["Tracker", "links_of", "summary_of"]
+
+_LOG: Final = logging.getLogger(__name__)
+_BATCH_S: Final = 1.0
+"""How long events gather before they are sent together."""
+
+_FIRST_PAUSE_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 300.0
+_MAX_EVENTS: Final = 200_000
+"""What an outage may pile up, about 200 MB; beyond it `replay` has to do the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Close:
+    status: Status
+
+
+class Tracker:
+    """Hands a sweep's events to a thread that writes them to MLflow.
+
+    No method but `close` waits, and none raises because of MLflow. When MLflow fails it is said once; the
+    thread tries again after growing pauses and then writes what has gathered meanwhile. Being refused
+    (401, 403) ends it for good.
+    """
+
+    def __init__(
+        self,
+        info: SweepInfo,
+        tracking_uri: str,
+        *,
+        say: Callable[[str], None],
+        artifact_location: str | None = None,
+    ) -> None:
+        self._info = info
+        self._uri = tracking_uri
+        self._say = say
+        self._queue: queue.SimpleQueue[Event | _Close] = queue.SimpleQueue()
+        self._out_of_time = threading.Event()
+        store = Store(tracking_uri, artifact_location=artifact_location, stopped=self._out_of_time.is_set)
+        self._writer = SweepWriter(info, store, live=True)
+        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._over = False
+        self._said = False
+        self._error: str | None = None
+
+    def start(self) -> None:
+        """Start the thread, which imports mlflow and connects."""
+        self._thread.start()
+
+    def run_started(self, run: Mapping[str, Any]) -> None:
+        """A run was handed to a worker, for the first time or again after a resume.
+
+        Args:
+            run: study, number, phase, task, backbone, config (the fields of its FinetuneConfig), num_blocks,
+                freeze_frac; where known also started_at, node and device.
+        """
+        self._put(Started(dict(run)))
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """A run completed an epoch: an EPOCHS row."""
+        self._put(Epoch(dict(row)))
+
+    def run_finished(self, trial: Mapping[str, Any], test: Mapping[str, Any] | None) -> None:
+        """A run ended: its TRIALS row, and its TESTS row where there is one."""
+        self._put(Finished(dict(trial), None if test is None else dict(test)))
+
+    def dataset(self, info: DatasetInfo) -> None:
+        """A task's data is known. Best told before the first run starts."""
+        self._put(info)
+
+    def publish(self, ranking: pa.Table, verdicts: Mapping[str, str], files: Mapping[str, Path]) -> None:
+        """There is a ranking.
+
+        Args:
+            ranking: of schema RANKING.
+            verdicts: sentences, by task.
+            files: local files by artifact path; put on the parent run of every task.
+        """
+        self._put(Published(ranking, dict(verdicts), dict(files)))
+
+    def link(self, task: str) -> Link:
+        """Where a task's runs can be seen. A saved view where it could be written, else a filter."""
+        return _link(self._info, self._uri, self._writer, task)
+
+    def close(self, *, timeout_s: float, status: Status) -> TrackingSummary:
+        """Write what is left, mark unfinished runs KILLED and the sweep `status`, within `timeout_s`."""
+        if self._thread.ident is not None:
+            self._queue.put(_Close(status))
+            self._thread.join(timeout_s)
+            self._out_of_time.set()
+            if self._thread.is_alive():
+                self._fail(f"it did not take everything within {timeout_s:g} s")
+        self._over = True
+        return summary_of(self._info, self._uri, self._writer, error=self._error)
+
+    def _put(self, event: Event) -> None:
+        if not self._over:
+            self._queue.put(event)
+
+    def _work(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:  # ours or mlflow's: either way the sweep goes on
+            _LOG.debug("tracking ended", exc_info=True)
+            self._fail(f"{type(error).__name__}: {reason_of(error)}")
+        self._over = True
+        while not self._queue.empty():
+            self._queue.get()
+
+    def _loop(self) -> None:
+        backlog = Backlog()
+        closing: _Close | None = None
+        pause_s = 0.0
+        while closing is None:
+            closing = self._gather(backlog, pause_s)
+            try:
+                self._writer.open()
+                self._writer.write(backlog)
+                if closing is not None:
+                    self._writer.finish(closing.status)
+            except UnavailableError as error:
+                self._writer.forget()
+                self._fail(str(error))
+                pause_s = min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+                if backlog.num_events > _MAX_EVENTS:
+                    return
+            except ForbiddenError as error:
+                self._fail(str(error))
+                return
+            else:
+                self._error = None
+                pause_s = _BATCH_S
+        if self._error is None and self._writer.refused:
+            refused = self._writer.refused
+            self._fail(f"{len(refused)} records were refused, the first: {refused[0]}")
+
+    def _gather(self, backlog: Backlog, pause_s: float) -> _Close | None:
+        """Take events in for `pause_s`, or until closing. Without any to write, wait for the first."""
+        until = time.monotonic() + pause_s
+        healthy = self._error is None and pause_s > 0
+        while True:
+            left = until - time.monotonic()
+            try:
+                if healthy and not backlog:
+                    event = self._queue.get()
+                    until = time.monotonic() + pause_s
+                else:
+                    event = self._queue.get(timeout=max(left, 0))
+            except queue.Empty:
+                return None
+            if isinstance(event, _Close):
+                return event
+            backlog.add(event)
+
+    def _fail(self, reason: str) -> None:
+        self._error = reason
+        if not self._said:
+            self._said = True
+            self._say(
+                f"MLflow at {redact(self._uri)} cannot be written: {reason}. The sweep goes on and its"
+                f" records are complete; `python -m orchestrator report {self._info.sweep_id}` writes what"
+                " MLflow lacks."
+            )
+
+
+def summary_of(info: SweepInfo, uri: str, writer: SweepWriter, *, error: str | None) -> TrackingSummary:
+    """What a writer achieved."""
+    return TrackingSummary(
+        runs_written=len(writer.written),
+        complete=error is None,
+        error=error,
+        links=links_of(info, uri, writer),
+    )
+
+
+def links_of(info: SweepInfo, uri: str, writer: SweepWriter) -> dict[str, Link]:
+    """By task, in the sweep's order."""
+    return {task: _link(info, uri, writer, task) for task in info.tasks}
+
+
+def _link(info: SweepInfo, uri: str, writer: SweepWriter, task: str) -> Link:
+    ranked = task in writer.ranked
+    view = RANKING_VIEW if ranked else TRIALS_VIEW
+    return link_to(
+        uri,
+        writer.experiments.get(task),
+        sweep_id=info.sweep_id,
+        ranked=ranked,
+        view_key=view_key(view) if task in writer.viewed else None,
+    )

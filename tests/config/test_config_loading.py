@@ -1,0 +1,89 @@
+"""Which files load, what their messages never show, and what is taken though it looks unusual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config import SweepConfig, load_sweep, sweep_from_mapping
+from orchestrator.errors import ConfigError, OrchestratorError
+
+SWEEP = """\
+name: small
+tasks: [{name: digits, num_train: 100}]
+backbones: [timm/a, timm/b]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("quickstrat", "is neither a file nor a shipped sweep (quickstart"),
+        ("no/such.yaml", "is neither a file nor"),
+        ("\0", "is neither a file nor"),
+        ("x" * 5000, "is neither a file nor"),
+        (".", "cannot be read: Is a directory"),
+    ],
+)
+def test_paths_that_cannot_be_read(name: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(name)
+    assert message in str(caught.value)
+
+
+def test_a_near_name_is_offered() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'quickstart'"):
+        load_sweep("quickstrat")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresqll://bob:hunter2@host/db",
+        "postgresqll://bob:hunter2@x@host/db" + "y" * 100,
+        "htp://hunter2@host",
+        "htp://host/?token=hunter2&x=1",
+        "bob:" + "a" * 70 + "://x:hunter2" + "b" * 70 + "@host",
+    ],
+)
+@pytest.mark.parametrize(
+    "key", ["tracking_uri", "storage", "name", "seed", "space", "backbones", "x", "name.x"]
+)
+def test_secrets_are_never_shown(tmp_path: Path, key: str, uri: str) -> None:
+    for value in (uri, f"[{uri!r}]", f"{{{uri!r}: {uri!r}}}"):
+        file = tmp_path / "my.yaml"
+        file.write_text(SWEEP, encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            load_sweep(file, [f"{key}={value}"])
+        assert not any("hunter2" in f"{p}{p.message}" for p in caught.value.problems)
+
+
+def test_errors_say_how_the_command_ends() -> None:
+    with pytest.raises(OrchestratorError) as caught:
+        sweep_from_mapping({})
+    assert caught.value.exit_code == 2
+    assert isinstance(caught.value, ValueError)
+
+
+def test_what_is_unusual_but_right_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    text = SWEEP + "tracking_uri: postgresql+psycopg2://bob:pw@host:5432/db\nstorage: s3://bucket/x\n"
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    overrides = [
+        "resources.gpus_per_trial=0.5",
+        "finetune.warmup_frac=1e-1",
+        "tasks.0.num_train=200",
+        "backbones.1=timm/c",
+        "budget.trials=010",
+        "budget.trials=11",
+        "name=no",
+    ]
+    config = load_sweep(file, overrides)
+    assert isinstance(config, SweepConfig)
+    assert config.resources.gpus_per_trial == 0.5
+    assert config.finetune.warmup_frac == 0.1
+    assert config.tasks[0].num_train == 200
+    assert config.backbones == ("timm/a", "timm/c")
+    assert config.budget.trials == 11
+    assert config.name == "no"
