@@ -60,6 +60,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         trial = self._recorder.finished(study, number, result, died=error)
         self._studies[study].ended(number, trial["state"], trial["val_score"])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles a Tuner's parts for a restore that is never made."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Tune's snapshots are not used: the ledger is Optuna's own storage."""
         raise NotImplementedError("the ledger is Optuna's storage")

@@ -1,11 +1,12 @@
 """The response surface of one study: score over freeze_frac, log10 learning_rate, log10 head_learning_rate.
 
-A quadratic trend plus a Gaussian process with a Matern 5/2 kernel for what is not quadratic. Near its optimum the
-surface of real fine-tuning is a noisy quadratic (Lourie, Hu and Cho 2025, arXiv:2510.02721); without the trend a
-stationary process believes every unvisited corner to be as good as the middle. The trend's coefficients have a
-normal prior and are integrated out (so the likelihood is the restricted one). The kernel's hyper-parameters are
-averaged over a fixed grid by that likelihood times a prior: with 4 to 12 runs a single best setting would be
-noise, and a fit that looks at one study only cannot be moved by which other backbones are in the table.
+A quadratic trend plus a Gaussian process with a Matern 5/2 kernel for what is not quadratic. Near its optimum
+the surface of real fine-tuning is a noisy quadratic (Lourie, Hu and Cho 2025, arXiv:2510.02721); without the
+trend a stationary process believes every unvisited corner to be as good as the middle. The trend's
+coefficients have a normal prior and are integrated out (so the likelihood is the restricted one). The
+kernel's hyper-parameters are averaged over a fixed grid by that likelihood times a prior: with 4 to 12 runs a
+single best setting would be noise, and a fit that looks at one study only cannot be moved by which other
+backbones are in the table.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ _SPREADS = np.array(  # (signal sd, sd between seeds), in score units
 # Log-normal prior of both: medians 0.03 and 0.006, sds of the log 0.8 and 0.7.
 _LOG_PRIOR = -0.5 * np.sum(((np.log(_SPREADS) - np.log([0.03, 0.006])) / [0.8, 0.7]) ** 2, axis=1)
 _SIGNAL_VARIANCES = _SPREADS[:, 0, None, None] ** 2
-# Trend: 1; freeze_frac, learning_rate, head_learning_rate from mid-range; their squares. Prior mean and variance
-# of each coefficient, in score per unit (all of freeze_frac, one decade; squared). The constant's is a whole score
-# range: flat for any purpose. Squares are expected below zero: there is one best rate and one best depth.
+# Trend: 1; freeze_frac, learning_rate, head_learning_rate from mid-range; their squares. Prior mean and
+# variance of each coefficient, in score per unit (all of freeze_frac, one decade; squared). The constant's
+# is a whole score range: flat for any purpose. Squares are expected below zero: there is one best rate and
+# one best depth.
 _TREND_MEAN = np.array([0.0, 0.0, 0.0, 0.0, -0.03, -0.010, -0.002])
 _TREND_VARIANCE = np.array([1.0, 0.05, 0.02, 0.01, 0.03, 0.010, 0.003]) ** 2
 _JITTER = 1e-6  # relative to the signal variance: sd 0.001 of it, invisible, and every matrix is regular

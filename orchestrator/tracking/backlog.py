@@ -66,7 +66,7 @@ class RunUpdate:
 
     @property
     def facts(self) -> dict[str, Any] | None:
-        """What is set once, from the end of a run where it is known, as that says more, else from its start."""
+        """What is set once: from the run's end where it is known, as that says more, else from its start."""
         if self.finished is not None:
             trial = dict(self.finished.trial)
             return {**trial, "config": json.loads(trial["config"])}

@@ -66,6 +66,14 @@ def test_far_from_the_data_the_surface_knows_little() -> None:
     assert far > 2 * near
 
 
+def test_far_from_the_data_the_surface_expects_less() -> None:
+    """One best rate: five decades away is expected to be worse, and how much worse is open."""
+    surface = fit(embed([0.5] * 4, [1e-3] * 4, [1e-2] * 4), np.array([0.80, 0.81, 0.80, 0.81]))
+    mean, variance = surface.moments(embed([0.5, 0.5], [1e-3, 10**-6.5], [1e-2] * 2))
+    assert mean[1] < mean[0] - 0.02
+    assert mean[0] - mean[1] < 3 * variance[1] ** 0.5
+
+
 def test_draws_agree_with_the_moments() -> None:
     rng = np.random.default_rng(0)
     rates = [1e-4, 3e-4, 1e-3, 3e-3, 1e-3, 1e-3]

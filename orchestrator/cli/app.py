@@ -1,0 +1,63 @@
+"""The application: commands, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from orchestrator.cli import describe_commands, result_commands, sweep_command
+from orchestrator.errors import OrchestratorError, redact
+from trainables.errors import TrainableError
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="orchestrator",
+    help="Find which pretrained backbone adapts best to your data, how deep to freeze it and at which learning rate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("sweep")(sweep_command.sweep)
+app.command("report")(result_commands.report)
+app.command("rank")(result_commands.rank)
+app.command("ls")(result_commands.ls)
+app.command("show")(result_commands.show)
+app.command("backbones")(describe_commands.backbones)
+app.command("validate")(describe_commands.validate)
+app.command("schema")(describe_commands.schema)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; a traceback is shown with ``-v`` only."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        return int(code or 0)
+    except TyperException as error:
+        _tell(error, [])
+        return 2
+    except (OrchestratorError, TrainableError) as error:
+        _tell(error, arguments)
+        return getattr(error, "exit_code", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        _tell(error, arguments, "internal error, please report it; -v shows the traceback: ")
+        return 1
+
+
+def _tell(error: Exception, arguments: Sequence[str], prefix: str = "error: ") -> None:
+    if "-v" in arguments or "--verbose" in arguments:
+        raise error
+    text = str(error)
+    separator = "\n" if "\n" in text else ""
+    name = f"{type(error).__name__}: " if prefix.startswith("internal") else ""
+    print(redact(f"{prefix}{name}{separator}{text}"), file=sys.stderr)

@@ -1,0 +1,132 @@
+"""A sweep from its configuration to its published ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestrator.config import SweepConfig, resolved_yaml
+from orchestrator.errors import UsageError, redact
+from orchestrator.folder import SweepFolder
+from orchestrator.plan import Plan
+from orchestrator.provenance import datasets, new_facts, study_facts, sweep_info
+from orchestrator.ranking import Ranking
+from orchestrator.recorder import Listener
+from orchestrator.results import rank_sweep, verdict_texts, write_ranking
+from orchestrator.sweep import StudyFacts, run_sweep
+from orchestrator.tracking import Status, Tracker, TrackingSummary, replay
+
+__all__ = ["Outcome", "conduct", "republish", "storage_folder", "tracking_uri"]
+
+_FLUSH_S: Final = 60.0
+"""Longest wait for MLflow at the end; what is left then is for ``report`` to write."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a sweep leaves."""
+
+    folder: SweepFolder
+    ranking: Ranking
+    tracking: TrackingSummary
+    interrupted: bool = False
+
+
+def storage_folder(config: SweepConfig) -> Path:
+    """The folder sweeps are kept in.
+
+    Raises:
+        UsageError: the storage is an object store, which this version does not write to.
+    """
+    if "://" in config.storage:
+        raise UsageError(
+            f"storage {redact(config.storage)!r} is an object store; this version needs a folder that every node "
+            "sees, e.g. a network file system mounted at the same path"
+        )
+    return Path(config.storage).expanduser().resolve()
+
+
+def tracking_uri(config: SweepConfig) -> str:
+    """MLflow's address: the configured one, or a SQLite database in the storage folder."""
+    if config.tracking_uri != "auto":
+        return config.tracking_uri
+    return f"sqlite:///{storage_folder(config)}/mlflow.db"
+
+
+def conduct(
+    config: SweepConfig,
+    plan: Plan,
+    *,
+    address: str | None,
+    listeners: Sequence[Listener],
+    say: Callable[[str], None],
+) -> Outcome:
+    """Run, rank, write and publish. A Ctrl-C ends the trials and ranks what had finished.
+
+    Args:
+        address: of a Ray cluster; None starts a local Ray.
+        listeners: beside MLflow's.
+        say: is given sentences for the user.
+
+    Raises:
+        EnvironmentUnusable: something is missing; nothing was trained.
+    """
+    uri = tracking_uri(config)
+    folder = SweepFolder.create(storage_folder(config), config.name, resolved_yaml(config, redacted=True))
+    say(f"results in {folder.path}")
+    facts = new_facts(config, plan, redact(uri))
+    folder.write_facts(facts)
+    tracker = Tracker(sweep_info(folder), uri, say=say)
+    tracker.start()
+
+    def keep_facts(studies: list[StudyFacts]) -> None:
+        folder.write_facts({**facts, "studies": study_facts(studies)})
+        for dataset in datasets(folder, config):
+            tracker.dataset(dataset)
+
+    status: Status = "FAILED"
+    try:
+        run_sweep(
+            config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=keep_facts
+        )
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        say("interrupted: ranking what had finished")
+    finally:
+        if status == "FAILED":
+            tracker.close(timeout_s=5, status=status)
+    ranking = rank_sweep(folder)
+    tracker.publish(ranking.table, verdict_texts(ranking), _artifacts(folder, ranking))
+    summary = tracker.close(timeout_s=_FLUSH_S, status=status)
+    return Outcome(folder=folder, ranking=ranking, tracking=summary, interrupted=status == "KILLED")
+
+
+def republish(folder: SweepFolder, config: SweepConfig, uri: str, say: Callable[[str], None]) -> Outcome:
+    """Rank a sweep's records again and bring MLflow up to date with them; doing it twice changes nothing."""
+    ranking = rank_sweep(folder)
+    trials, epochs, tests = folder.tables()
+    summary = replay(
+        sweep_info(folder),
+        uri,
+        trials=trials,
+        epochs=epochs,
+        tests=tests,
+        ranking=ranking.table,
+        verdicts=verdict_texts(ranking),
+        datasets=datasets(folder, config),
+        files=_artifacts(folder, ranking),
+        say=say,
+    )
+    return Outcome(folder=folder, ranking=ranking, tracking=summary)
+
+
+def _artifacts(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
+    """Files for the parent run, by their place there."""
+    return {
+        **write_ranking(folder, ranking),
+        "config/resolved.yaml": folder.config_file,
+        "config/env.json": folder.path / "sweep.json",
+    }

@@ -1,0 +1,224 @@
+"""Names, colours, metrics, views and links: pure, so quick."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from made_sweep import BACKBONES, MadeSweep, as_started
+
+from orchestrator.tracking import color, location, metric, naming
+from orchestrator.tracking.link import link_to
+from orchestrator.tracking.note import note
+from orchestrator.tracking.view import decode, saved_views, view_key, view_tags
+
+
+def rows(sweep: MadeSweep) -> list[dict[str, Any]]:
+    """Trials of the first backbone."""
+    return [row for row in sweep.trials() if row["backbone"] == BACKBONES[0]]
+
+
+def test_the_package_does_not_import_mlflow() -> None:
+    code = "import sys, orchestrator.tracking; assert not {'mlflow', 'sqlalchemy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_short_name_is_the_architecture_unless_two_share_it() -> None:
+    names = ("timm/resnet18@a1", "timm/resnet18@a2", "torchvision/vit", "timm/vit", "hf/org/bert", "x@random")
+    assert list(naming.short_names(names).values()) == [
+        "resnet18@a1", "resnet18@a2", "torchvision/vit", "timm/vit", "bert", "x",
+    ]  # fmt: skip
+
+
+def test_a_run_is_named_by_number_backbone_and_frozen_blocks() -> None:
+    trials = rows(MadeSweep())
+    assert naming.run_name(as_started(trials[1]), "mobilenet_v2") == "#01 mobilenet_v2 2/18"
+    assert naming.run_name(as_started(trials[-1]), "mobilenet_v2") == "c04 mobilenet_v2 8/18"
+
+
+def test_identities_differ_for_every_run_of_a_sweep() -> None:
+    sweep = MadeSweep()
+    ids = [naming.child_run_id("s", "digits", t["backbone"], t["number"]) for t in sweep.trials()]
+    ids += [naming.model_run_id("s", "digits", b) for b in BACKBONES] + [naming.parent_run_id("s", "digits")]
+    assert len(set(ids)) == len(ids) == 13
+
+
+def test_parameters_are_short_rounded_and_have_logarithms() -> None:
+    params = naming.run_params(as_started(rows(MadeSweep())[0]), "mobilenet_v2", 64)
+    assert params["lr"] == "0.000123457"
+    assert params["lr_log10"] == "-3.90849"
+    assert params["head_lr_log10"] == "-2"
+    assert (params["freeze_depth"], params["freeze_frac"], params["image_size"]) == ("0", "0", "64")
+    assert (params["epochs"], params["optimizer"], params["model"]) == ("3", "adamw", "mobilenet_v2")
+    assert "backbone" not in params
+
+
+def test_what_a_frozen_backbone_does_not_use_is_no_parameter() -> None:
+    params = naming.run_params(as_started(rows(MadeSweep())[3]), "mobilenet_v2", None)
+    assert params["freeze_frac"] == "1"
+    assert not {"lr", "lr_log10", "layer_decay", "image_size"} & set(params)
+
+
+def test_a_learning_rate_of_zero_has_no_logarithm() -> None:
+    run = as_started(rows(MadeSweep())[0])
+    run["config"]["learning_rate"] = 0.0
+    assert "lr_log10" not in naming.run_params(run, "m", None)
+
+
+def test_a_confirmation_has_the_configuration_hash_of_its_trial() -> None:
+    run = as_started(rows(MadeSweep())[0])
+    again = {**run, "phase": "confirmation", "config": {**run["config"], "seed": 99}}
+    assert naming.child_tags(run, "m")["orchestrator.role"] == "trial"
+    assert naming.child_tags(again, "m")["orchestrator.role"] == "confirm"
+    key = "orchestrator.config_hash"
+    assert naming.child_tags(run, "m")[key] == naming.child_tags(again, "m")[key]
+
+
+def test_the_end_of_a_trial_tells_how_it_ended_without_secrets() -> None:
+    completed, stopped, failed = rows(MadeSweep())[:3]
+    assert naming.end_tags(completed) == {"orchestrator.state": "completed"}
+    assert naming.end_tags(stopped)["orchestrator.stopped_early"] == "true"
+    tags = naming.end_tags(failed)
+    assert tags["orchestrator.error"] == "RuntimeError: lost s3://***@bucket"
+    assert "Traceback" in tags["mlflow.note.content"]
+    assert "k:v" not in str(tags)
+
+
+@pytest.mark.parametrize("error", [None, "", "\n \n"])
+def test_a_failure_without_a_reason_says_so(error: str | None) -> None:
+    tags = naming.end_tags({"state": "failed", "error": error})
+    assert tags["orchestrator.error"] == "no reason was recorded"
+
+
+def test_a_long_error_stays_within_what_mlflow_takes() -> None:
+    tags = naming.end_tags({"state": "failed", "error": "x" * 100_000})
+    assert max(map(len, tags.values())) <= 8000
+
+
+def test_colours_are_stable_and_distinct_for_many_backbones() -> None:
+    names = [f"b{i}" for i in range(21)]
+    made = color.colors(names)
+    assert len(set(made.values())) == len(names)
+    assert list(made.values())[:8] == list(color.PALETTE)
+    assert color.colors(names[:3]) == {name: made[name] for name in names[:3]}
+
+
+def test_epochs_are_steps_and_one_time_values_are_at_step_0() -> None:
+    sweep = MadeSweep()
+    assert {p.step for row in sweep.epochs() for p in metric.epoch_points(row)} == {1, 2, 3}
+    points = metric.final_points(rows(sweep)[0], None) + metric.model_points(sweep.ranking().to_pylist()[0])
+    assert {p.step for p in points} == {0}
+    assert all(p.key.startswith(metric.EPOCH_GROUPS) for p in metric.epoch_points(sweep.epochs()[0]))
+    assert not any(p.key.startswith(metric.EPOCH_GROUPS) for p in points)
+
+
+def test_values_have_6_significant_digits_and_counts_stay_whole() -> None:
+    values = {p.key: p.value for p in metric.final_points(rows(MadeSweep())[0], None)}
+    assert values["final/val_loss"] == 0.333333
+    assert values["final/train_s"] == 12.3457
+    assert values["final/trainable_params"] == 2223873
+
+
+def test_test_scores_are_on_confirmations_alone() -> None:
+    sweep = MadeSweep()
+    test = sweep.tests()[0]
+    keys = {p.key for p in metric.final_points(rows(sweep)[0], test)}
+    assert not any("test" in key for key in keys)
+    assert {"final/test_score", "final/test_accuracy"} <= {
+        p.key for p in metric.final_points(rows(sweep)[-1], test)
+    }
+
+
+def test_a_failed_trial_has_costs_and_no_score() -> None:
+    keys = {p.key for p in metric.final_points(rows(MadeSweep())[2], None)}
+    assert "final/duration_s" in keys
+    assert not any("val" in key for key in keys)
+
+
+def test_nan_and_infinity_are_taken_out_and_named() -> None:
+    row = {**MadeSweep().epochs()[0], "train_loss": math.inf, "val_loss": math.nan, "val_f1_macro": None}
+    kept, dropped = metric.finite(metric.epoch_points(row))
+    assert {p.key for p in kept} == {"val/accuracy", "time/epoch_s"}
+    assert dropped == ["train/loss@1=inf", "val/loss@1=nan"]
+
+
+def test_an_insufficient_backbone_has_counts_and_no_score() -> None:
+    keys = {p.key for p in metric.model_points(MadeSweep().ranking().to_pylist()[1])}
+    assert "adapt/num_failed" in keys
+    assert "adapt/score" not in keys
+
+
+def test_saved_views_are_small_stable_and_decode() -> None:
+    tags = view_tags("s1", 1000)
+    assert tags == view_tags("s1", 1000)
+    views = [decode(value) for value in tags.values()]
+    assert views == list(saved_views("s1"))
+    assert [v.name for v in views] == [
+        "0 Ranking", "1 All trials", "2 Mean curves by backbone", "3 Trials table",
+    ]  # fmt: skip
+    assert all(len(value) < 20_000 for value in tags.values())
+    for view in views:
+        assert view.state["runsHiddenMode"] == "SHOW_ALL"
+        sections = {section["uuid"] for section in view.state["compareRunSections"]}
+        uuids = [card["uuid"] for card in view.state["compareRunCharts"]]
+        assert len(set(uuids)) == len(uuids)
+        assert {card["metricSectionId"] for card in view.state["compareRunCharts"]} <= sections
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+def test_a_link_names_the_comparison_and_a_view_or_a_filter(ranked: bool) -> None:
+    uri = "https://me:hunter2@mlflow.example/tracking/"
+    plain = link_to(uri, "7", sweep_id="s1", ranked=ranked)
+    viewed = link_to(uri, "7", sweep_id="s1", ranked=ranked, view_key=view_key("0 Ranking"))
+    start = "https://mlflow.example/tracking/#/experiments/7/runs?workflowType=machine_learning"
+    for link in (plain, viewed):
+        assert link.url.startswith(start + "&compareRunsMode=CHART")
+        assert link.command is None
+        assert "hunter2" not in str(link)
+    assert f"`orchestrator.role` = '{'model' if ranked else 'trial'}'" in unquote(plain.url)
+    assert "searchFilter" not in viewed.url  # it would keep the view from loading
+
+
+def test_without_a_server_a_link_comes_with_the_command_that_starts_one() -> None:
+    link = link_to("sqlite:////data/my sweeps/mlflow.db", None, sweep_id="s1", ranked=False)
+    assert link.command == (
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server"
+        " --backend-store-uri 'sqlite:////data/my sweeps/mlflow.db' --host 127.0.0.1 --port 5000"
+    )
+    assert link.url.startswith("http://127.0.0.1:5000/")
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind"),
+    [
+        ("http://h:5000", "server"),
+        ("https://h", "server"),
+        ("sqlite:///mlflow.db", "sqlite"),
+        ("postgresql+psycopg2://u:p@h/db", "database"),
+        ("databricks", "databricks"),
+        ("databricks://profile", "databricks"),
+        ("file:./mlruns", "unknown"),
+        ("./mlruns", "unknown"),
+        ("", "unknown"),
+        ("gopher://h", "unknown"),
+    ],
+)
+def test_the_kind_of_a_tracking_uri(uri: str, kind: str) -> None:
+    assert location.kind(uri) == kind
+
+
+def test_files_of_a_local_store_go_beside_its_database() -> None:
+    assert location.artifact_root("sqlite:////data/s/mlflow.db") == "file:///data/s/mlartifacts"
+    assert str(location.artifact_root("sqlite:///mlflow.db")).startswith("file:///")
+    assert location.artifact_root("http://h") is None
+
+
+def test_the_note_has_the_question_the_verdict_and_no_secret() -> None:
+    sweep = MadeSweep()
+    page = note(sweep.info, "digits", sweep.dataset, "**lite0 leads**, see http://me:hunter2@h/")
+    assert page.index("adapts best to digits") < page.index("**lite0 leads**") < page.index("10 classes")
+    assert "hunter2" not in page
