@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _finetune(options: argparse.Namespace) -> Any:
+def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     import torch
 
     from trainables.backbones import build

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from trainables.errors import InvalidConfig
 
 __all__ = ["EpochMetrics", "FinetuneConfig", "Optimizer", "Precision", "Schedule", "TaskSpec"]
+
+_Rule: TypeAlias = tuple[str, str, bool]
+"""A field, what it must be, whether it is."""
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "constant"]
@@ -38,14 +41,16 @@ class FinetuneConfig:
     """Peak learning rate of the head."""
 
     weight_decay: float = 1e-2
-    """Decoupled weight decay of matrices and filters; biases and norms are never decayed."""
+    """Weight decay of matrices and filters, decoupled under ``adamw``; tensors of one dimension (biases,
+    norms) are never decayed."""
 
     layer_decay: float = 1.0
     """Factor in (0, 1] applied to the learning rate once per block, from the last block towards the
     input (ELECTRA, arXiv 2003.10555). Unused when every block is frozen."""
 
     batch_size: int = 32
-    """Samples per optimizer step. The last, smaller batch of an epoch is kept."""
+    """Samples per optimizer step. The last, smaller batch of an epoch is kept, but for a single sample:
+    that joins the batch before it, since BatchNorm can normalise no single value."""
 
     max_epochs: int = 4
     """Passes over the training split."""
@@ -63,18 +68,12 @@ class FinetuneConfig:
     """``bf16`` is autocast (parameters stay in fp32); ``auto`` is bf16 on CUDA and fp32 elsewhere."""
 
     seed: int = 0
-    """Of the head's initial weights, the order of samples and dropout."""
+    """Of the head's initial weights, the order of samples and dropout; >= 0."""
 
     def __post_init__(self) -> None:
-        broken = [
-            f"{name} must be {rule}, got {getattr(self, name)!r}"
-            for name, rule, ok in self._rules()
-            if not ok
-        ]
-        if broken:
-            raise InvalidConfig("; ".join(broken))
+        _require(self, self._rules())
 
-    def _rules(self) -> list[tuple[str, str, bool]]:
+    def _rules(self) -> list[_Rule]:
         def finite(value: float) -> bool:
             return math.isfinite(value)
 
@@ -91,6 +90,7 @@ class FinetuneConfig:
             ("layer_decay", "in (0, 1]", 0 < self.layer_decay <= 1),
             ("batch_size", ">= 1", self.batch_size >= 1),
             ("max_epochs", ">= 1", self.max_epochs >= 1),
+            ("seed", ">= 0", self.seed >= 0),
             ("warmup_frac", "in [0, 1)", 0 <= self.warmup_frac < 1),
             ("optimizer", f"one of {get_args(Optimizer)}", self.optimizer in get_args(Optimizer)),
             ("schedule", f"one of {get_args(Schedule)}", self.schedule in get_args(Schedule)),
@@ -100,7 +100,11 @@ class FinetuneConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskSpec:
-    """A dataset with its splits. Validation chooses, test only measures."""
+    """A dataset with its splits. Validation chooses, test only measures.
+
+    Raises:
+        InvalidConfig: a value is outside its range; all broken rules are listed at once.
+    """
 
     name: str
     """Names the MLflow experiment and the study; letters, digits, ``-`` and ``_``."""
@@ -123,7 +127,14 @@ class TaskSpec:
     `num_val` are given, or 20 % of the data."""
 
     split_seed: int = 0
-    """Of the split, apart from every training seed."""
+    """Of the split, apart from every training seed; >= 0."""
+
+    def __post_init__(self) -> None:
+        rules = [("name", "a non-empty name", bool(self.name)), ("split_seed", ">= 0", self.split_seed >= 0)]
+        for count in ("image_size", "num_train", "num_val", "num_test"):
+            value = getattr(self, count)
+            rules.append((count, ">= 1 or None", value is None or value >= 1))
+        _require(self, rules)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,3 +168,9 @@ class EpochMetrics:
 
     is_best: bool = field(default=False)
     """Whether `val_score` is the highest so far (the first of equals)."""
+
+
+def _require(config: object, rules: list[_Rule]) -> None:
+    broken = [f"{name} must be {rule}, got {getattr(config, name)!r}" for name, rule, ok in rules if not ok]
+    if broken:
+        raise InvalidConfig("; ".join(broken))

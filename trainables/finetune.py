@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from trainables.backbones import Backbone, replace_head
 from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Split, Task
-from trainables.errors import Diverged, FrozenMoved
+from trainables.errors import Diverged, FrozenMoved, InvalidConfig
 from trainables.evaluate import Quality, quality
 from trainables.freezing import freeze, frozen_digest
 from trainables.optimization import make_optimizer, make_schedule
@@ -56,7 +56,7 @@ class Finetuner:
         device: None is `default_device()`.
 
     Raises:
-        InvalidConfig: the freeze depth does not fit the backbone.
+        InvalidConfig: the freeze depth or the size of the images does not fit the backbone.
     """
 
     def __init__(
@@ -69,21 +69,20 @@ class Finetuner:
         self.step = 0
         self.best: EpochMetrics | None = None
         self._best_state: dict[str, Tensor] = {}
-        self._order = torch.Generator().manual_seed(config.seed)
-        self._rng_state: Tensor | None = None
         backbone = copy.deepcopy(pretrained)
         replace_head(backbone, task.num_classes, config.seed)
         freeze(backbone, config.freeze_depth)
-        self.backbone = backbone.to(self.device, memory_format=torch.channels_last)
+        self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
         self.frozen_digest = frozen_digest(self.backbone)
         self._optimizer = make_optimizer(config, self.backbone)
         self._schedule = make_schedule(config, self._optimizer, self.steps_per_epoch * config.max_epochs)
         self._mean = torch.tensor(task.mean, device=self.device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(task.std, device=self.device).view(1, 3, 1, 1) * 255
+        self._require_fitting_images()
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(len(self.task.train) / self.config.batch_size)
+        return len(self._batch_sizes())
 
     @property
     def num_params(self) -> int:
@@ -143,8 +142,10 @@ class Finetuner:
             raise ValueError("measure_test needs at least one completed epoch")
         current = {name: t.detach().clone() for name, t in self._moving_state().items()}
         self._load_moving_state(self._best_state)
-        logits, labels = self.predict(self.task.test)
-        self._load_moving_state(current)
+        try:
+            logits, labels = self.predict(self.task.test)
+        finally:
+            self._load_moving_state(current)
         correct = (logits.argmax(dim=1) == labels).numpy()
         return TestMeasurement(
             quality=quality(logits, labels), correct=np.packbits(correct).tobytes(), num_test=len(labels)
@@ -155,8 +156,8 @@ class Finetuner:
         self.backbone.eval()
         with torch.inference_mode():
             logits = [
-                self._forward(images.to(self.device, non_blocking=True))
-                for images in split.images.split(EVAL_BATCH_SIZE)
+                self._forward(split.batch(positions)[0].to(self.device, non_blocking=True))
+                for positions in torch.split(torch.arange(len(split)), EVAL_BATCH_SIZE)
             ]
             return torch.cat(logits).float().cpu(), split.labels
 
@@ -170,45 +171,60 @@ class Finetuner:
             "best_moving": self._best_state,
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "order": self._order.get_state(),
-            "rng": self._rng_state,
+            "frozen_digest": self.frozen_digest,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; the next epoch equals the uninterrupted one."""
+        """Go on where `state_dict` was taken; the next epoch equals the uninterrupted one.
+
+        Raises:
+            FrozenMoved: the frozen blocks are not those that the state was trained behind.
+        """
+        if state["frozen_digest"] != self.frozen_digest:
+            raise FrozenMoved(
+                f"the {self.config.freeze_depth} frozen blocks of {self.config.backbone} differ from those "
+                "the saved state was trained behind; resume with the same weights and freeze_depth"
+            )
         self.epoch, self.step = state["epoch"], state["step"]
         self.best, self._best_state = state["best"], state["best_moving"]
         self._load_moving_state(state["moving"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        self._order.set_state(state["order"])
-        self._rng_state = state["rng"]
 
     def _train_pass(self) -> float:
         """One pass over the training split; the mean loss over its samples."""
         self.backbone.train()
         devices = [self.device] if self.device.type == "cuda" else []
-        # Dropout draws from the global generator: fork it, so that a trial's draws are its own whatever
-        # ran before it in this process.
+        # Dropout draws from the global generators: fork them and seed each epoch anew, so that its draws
+        # are its own whatever ran before it in this process, or in the process it is resumed from.
         with torch.random.fork_rng(devices=devices):
-            if self._rng_state is None:
-                torch.manual_seed(self.config.seed)
-            else:
-                torch.set_rng_state(self._rng_state)
+            torch.manual_seed(self._epoch_seed())
             # Summed on the device: reading a loss at every step would stall the GPU for each.
             total = torch.zeros((), device=self.device)
-            order = torch.randperm(len(self.task.train), generator=self._order)
-            for rows in order.split(self.config.batch_size):
-                images = self.task.train.images[rows].to(self.device, non_blocking=True)
-                labels = self.task.train.labels[rows].to(self.device, non_blocking=True)
-                total += self._train_step(images, labels) * len(rows)
-            self._rng_state = torch.get_rng_state()
+            order = torch.randperm(len(self.task.train))
+            for positions in torch.split(order, self._batch_sizes()):
+                images, labels = self.task.train.batch(positions)
+                loss = self._train_step(
+                    images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+                )
+                total += loss * len(positions)
         return float(total) / len(self.task.train)
+
+    def _epoch_seed(self) -> int:
+        return int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
+
+    def _batch_sizes(self) -> list[int]:
+        """Of one pass; see `FinetuneConfig.batch_size`."""
+        num, size = len(self.task.train), self.config.batch_size
+        sizes = [min(size, num - start) for start in range(0, num, size)]
+        if size > 1 and len(sizes) > 1 and sizes[-1] == 1:
+            sizes[-2:] = [size + 1]
+        return sizes
 
     def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
         loss = cross_entropy(self._forward(images).float(), labels)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._schedule.step()
         self.step += 1
@@ -224,6 +240,20 @@ class Finetuner:
         precision = self.config.precision
         enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def _require_fitting_images(self) -> None:
+        """Try one image where the task has resized them: some architectures take only their own size."""
+        side, own = self.task.train.images.shape[-1], self.backbone.preprocessing.input_size
+        if side == own:
+            return
+        self.backbone.eval()
+        try:
+            with torch.inference_mode():
+                self._forward(self.task.train.images[:1].to(self.device))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise InvalidConfig(
+                f"{self.config.backbone} cannot take images of {side} px ({error}); its own size is {own}"
+            ) from error
 
     def _prove_frozen(self) -> None:
         if self.backbone.frozen and frozen_digest(self.backbone) != self.frozen_digest:

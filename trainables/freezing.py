@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 
 from torch import Tensor
 
@@ -51,5 +52,7 @@ def frozen_digest(backbone: Backbone) -> str:
 
 def _frozen_tensors(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:
     for index in sorted(backbone.frozen):
-        for name, tensor in backbone.blocks[index].state_dict(keep_vars=True).items():
+        block = backbone.blocks[index]
+        # Not its state_dict: that lacks the buffers a library declares non-persistent.
+        for name, tensor in chain(block.named_parameters(), block.named_buffers()):
             yield f"{index}.{name}", tensor

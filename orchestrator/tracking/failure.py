@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -12,6 +13,7 @@ __all__ = ["ForbiddenError", "RefusedError", "UnavailableError", "calling", "rea
 
 _MAX_REASON: Final = 200
 _TRANSIENT: Final = (408, 429)
+_CAUSE: Final = re.compile(r"\(Caused by \w+\((.*)\)\)$")
 
 
 class UnavailableError(Exception):
@@ -27,8 +29,11 @@ class RefusedError(Exception):
 
 
 def reason_of(error: Exception) -> str:
-    """What an exception says, on one short line and without secrets."""
-    text = one_line(redact(" ".join(str(error).split()))) or type(error).__name__
+    """What an exception says, on one short line and without secrets; of a chain of causes, the first."""
+    text = " ".join(str(error).split())
+    if cause := _CAUSE.search(text):
+        text = cause[1].rpartition(": ")[2].strip("'\" ")
+    text = one_line(redact(text)) or type(error).__name__
     return text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 3]}..."
 
 

@@ -86,7 +86,7 @@ class MadeSweep:
         epochs = self.num_epochs if state == "completed" else 1
         score = 0.5 + 0.01 * number + 0.1 * place
         started = START + timedelta(minutes=number, seconds=place)
-        row: dict[str, Any] = {name: None for name in TRIALS.names}
+        row: dict[str, Any] = dict.fromkeys(TRIALS.names)
         row |= {
             "study": f"{self.task}:{backbone}",
             "number": number,
@@ -168,7 +168,7 @@ class MadeSweep:
         """The last backbone is first, the others are not ranked."""
         rows = []
         for place, backbone in enumerate(reversed(self.backbones)):
-            row: dict[str, Any] = {name: None for name in RANKING.names}
+            row: dict[str, Any] = dict.fromkeys(RANKING.names)
             row |= {
                 "task": self.task,
                 "backbone": backbone,
@@ -237,5 +237,15 @@ class MadeSweep:
 
 def as_started(trial: dict[str, Any]) -> dict[str, Any]:
     """What is known of a run when it starts."""
-    names = ("study", "number", "phase", "task", "backbone", "num_blocks", "freeze_frac", "seed", "started_at")
+    names = (
+        "study",
+        "number",
+        "phase",
+        "task",
+        "backbone",
+        "num_blocks",
+        "freeze_frac",
+        "seed",
+        "started_at",
+    )
     return {name: trial[name] for name in names} | {"config": json.loads(trial["config"])}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Server
 from made_sweep import BACKBONES, START, MadeSweep, as_started
+from mlflow_server import Server
 from read_back import Held, artifacts, experiment_tags, held
 
 from orchestrator.tracking import Tracker, TrackingSummary, replay, tracker
@@ -89,7 +89,9 @@ def check_sweep(uri: str, sweep: MadeSweep) -> dict[str, Held]:
             per_epoch = key.startswith(EPOCH_GROUPS)
             assert [step for step, _ in points] == (list(range(1, trial["epochs"] + 1)) if per_epoch else [0])
         assert "train/loss" in run.points
-        assert run.times == tuple(int(trial[name].timestamp() * 1000) for name in ("started_at", "finished_at"))
+        assert run.times == tuple(
+            int(trial[name].timestamp() * 1000) for name in ("started_at", "finished_at")
+        )
     check_parent(runs[parent_id])
     model = runs[f"{parent_id}/{SECOND}/model"]
     assert (model.status, model.name, model.parent) == ("FINISHED", "tf_efficientnet_lite0", parent_id)
@@ -216,9 +218,7 @@ def test_a_new_ranking_takes_the_place_of_the_old(store_uri: str, tmp_path: Path
     model = f"{sweep.sweep_id}/digits/{SECOND}/model"
     from mlflow import MlflowClient
 
-    runs = MlflowClient(tracking_uri=store_uri).search_runs(
-        ["1"], f"tags.`orchestrator.run_id` = '{model}'"
-    )
+    runs = MlflowClient(tracking_uri=store_uri).search_runs(["1"], f"tags.`orchestrator.run_id` = '{model}'")
     assert [run.data.metrics["adapt/score"] for run in runs] == [0.9]
     write_again(sweep, store_uri, tmp_path / "files", ranking=sweep.ranking(0.9))
     assert [value for _, value in held(store_uri)[model].points["adapt/score"]] == [0.7, 0.9]
@@ -233,7 +233,9 @@ def test_nan_and_infinity_are_named_and_not_drawn(store_uri: str) -> None:
     made.epoch({**epochs[0], "val_loss": math.inf})
     time.sleep(0.5)
     made.epoch({**epochs[1], "val_loss": math.nan, "train_loss": -math.inf})
-    made.run_finished({**trial, "state": "failed", "error": "diverged", "epochs": 2, "val_loss": math.nan}, None)
+    made.run_finished(
+        {**trial, "state": "failed", "error": "diverged", "epochs": 2, "val_loss": math.nan}, None
+    )
     assert made.close(timeout_s=60, status="FINISHED").complete
     run = held(store_uri)[f"{sweep.sweep_id}/digits/{BACKBONES[0]}/0"]
     assert run.tags["orchestrator.not_finite"] == "train/loss@2=-inf val/loss@1=inf val/loss@2=nan"

@@ -9,6 +9,7 @@ from trainables.backbones.head import replace_head
 from trainables.backbones.timm import build_timm
 from trainables.backbones.torchvision import build_torchvision
 from trainables.catalog import BackboneSpec
+from trainables.errors import UnknownName
 
 __all__ = ["Backbone", "Preprocessing", "build", "replace_head"]
 
@@ -24,9 +25,14 @@ def build(spec: BackboneSpec) -> Backbone:
 
     Raises:
         UnknownName: the source knows no such architecture or weights.
+        InvalidConfig: the architecture is no chain of blocks.
         WeightsUnavailable: the checkpoint is neither on this machine nor to be fetched.
         MissingExtra: the checkpoint comes with a package that is not installed.
     """
+    builder = _BUILDERS.get(spec.source)
+    if builder is None:
+        raise UnknownName(f"backbone {spec.name!r}: only {' and '.join(_BUILDERS)} can be built so far")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return _BUILDERS[spec.source](spec)
+        # Of the CPU alone: `torch.manual_seed` would reseed, and not restore, every GPU as well.
+        torch.default_generator.manual_seed(0)
+        return builder(spec)

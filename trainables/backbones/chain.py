@@ -79,4 +79,3 @@ class Backbone(nn.Module):
         for index in self.frozen:
             self.blocks[index].eval()
         return self
-

@@ -14,6 +14,9 @@ from itertools import pairwise
 from typing import Any
 
 from torch import fx, nn
+from torch.fx.proxy import TraceError
+
+from trainables.errors import InvalidConfig
 
 __all__ = ["partition"]
 
@@ -37,26 +40,40 @@ def partition(
         autowrap: functions that torch.fx must not look into.
 
     Raises:
-        ValueError: the classifier is not called exactly once at a single-value place.
+        InvalidConfig: torch.fx cannot trace the model, the classifier is not called exactly once at a
+            single-value place, or nothing but the classifier can be cut off.
     """
     tracer = _UnitTracer(model.get_submodule(classifier), autowrap)
     options = [p for p in inspect.signature(model.forward).parameters.values() if p.default is not p.empty]
-    graph = tracer.trace(model, concrete_args={p.name: p.default for p in options})
+    try:
+        graph = tracer.trace(model, concrete_args={p.name: p.default for p in options})
+    except TraceError as error:
+        raise _no_chain(model, str(error)) from error
     source = next(node for node in graph.nodes if node.op == "placeholder")
     result = next(node for node in graph.nodes if node.op == "output").args[0]
     if not isinstance(result, fx.Node):
-        raise ValueError(f"the model must return one tensor, its graph returns {result!r}")
+        raise _no_chain(model, f"it must return one tensor, its graph returns {result!r}")
     needed = _ancestors(result)
     nodes = [node for node in graph.nodes if node in needed and node.op != "placeholder"]
     crossing = _crossing_values(nodes, source, result)
     modules = dict(model.named_modules())
     start_of_head = _start_of_head(nodes, modules, crossing, classifier)
-    edges = [0, *_block_starts(nodes[:start_of_head], modules, crossing), start_of_head, len(nodes)]
-    *blocks, head = [
+    if start_of_head is None:
+        raise _no_chain(model, f"{classifier!r} must be called once, on the only value alive there")
+    starts = _block_starts(nodes[:start_of_head], modules, crossing)
+    if not starts:
+        raise _no_chain(model, "more than one value is alive between all of its layers")
+    edges = [0, *starts, start_of_head, len(nodes)]
+    blocks: list[nn.Module] = [
         _subgraph(model, nodes[begin:end], crossing[begin], result if end == len(nodes) else crossing[end])
         for begin, end in pairwise(edges)
     ]
+    head = blocks.pop()
     return blocks, head
+
+
+def _no_chain(model: nn.Module, reason: str) -> InvalidConfig:
+    return InvalidConfig(f"{type(model).__name__} cannot be cut into a chain of blocks: {reason}")
 
 
 class _UnitTracer(fx.Tracer):
@@ -123,11 +140,11 @@ def _crossing_values(nodes: list[fx.Node], source: fx.Node, result: fx.Node) -> 
 
 def _start_of_head(
     nodes: list[fx.Node], modules: dict[str, nn.Module], crossing: list[fx.Node | None], classifier: str
-) -> int:
-    """Position of the classifier, moved up over the dropout that feeds it."""
+) -> int | None:
+    """Position of the classifier, moved up over the dropout that feeds it; None where it cannot be cut."""
     calls = [i for i, node in enumerate(nodes) if node.op == "call_module" and node.target == classifier]
     if len(calls) != 1 or crossing[calls[0]] is None:
-        raise ValueError(f"{classifier!r} must be called once, on the only value alive there")
+        return None
     position = calls[0]
     while position > 1 and crossing[position - 1] is not None and _is_dropout(modules, nodes[position - 1]):
         position -= 1

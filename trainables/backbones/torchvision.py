@@ -21,6 +21,7 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
     Raises:
         UnknownName: torchvision has no such classification model or weights.
         WeightsUnavailable: the checkpoint is neither cached nor to be downloaded.
+        InvalidConfig: the architecture is no chain of blocks.
     """
     from torchvision import models
 
@@ -31,7 +32,7 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
             + did_you_mean(spec.architecture, known)
         )
     weights = _weights(spec)
-    model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture))
+    model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture, weights))
     if spec.weights != RANDOM:
         # Auxiliary classifiers of Inception and GoogLeNet are in the file and not in the model.
         wanted = model.state_dict().keys()
@@ -58,7 +59,11 @@ def _weights(spec: BackboneSpec) -> Any:
     return enum[spec.weights]
 
 
-def _options(architecture: str) -> dict[str, bool]:
+def _options(architecture: str, weights: Any) -> dict[str, Any]:
+    """What torchvision's builder derives from the weights, which are loaded here instead."""
+    if architecture.startswith("vit_"):
+        # Position embeddings belong to one image size: SWAG checkpoints of 384 or 518 px have more.
+        return {"image_size": weights.meta["min_size"][0]}
     if architecture in ("googlenet", "inception_v3"):
         # Their checkpoints expect inputs as ImageNet-normalised, then re-scaled inside the model.
         return {"aux_logits": False, "transform_input": True, "init_weights": False}
@@ -67,12 +72,13 @@ def _options(architecture: str) -> dict[str, bool]:
 
 def _classifier_path(model: nn.Module, num_classes: int) -> str:
     """The last layer in order of definition with one output per class."""
-    return [
+    paths: list[str] = [
         path
         for path, module in model.named_modules()
         if (isinstance(module, nn.Linear) and module.out_features == num_classes)
         or (isinstance(module, nn.Conv2d) and module.out_channels == num_classes)
-    ][-1]
+    ]
+    return paths[-1]
 
 
 def _preprocessing(weights: Any) -> Preprocessing:

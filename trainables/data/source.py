@@ -37,7 +37,7 @@ class ImageSource:
 
     class_names: tuple[str, ...]
     load: Callable[[int], Image.Image]
-    """RGB image by position. Raises OSError or ValueError for one that cannot be read."""
+    """RGB image by position. Raises ValueError for one that cannot be read."""
 
     framed: bool
     """Whether the subject fills the image, so that nothing of it may be cropped away."""
@@ -79,12 +79,10 @@ def _open_folder(root: Path) -> ImageSource:
     parts = list(folders.values()) or [root]
     class_names = _class_names(parts)
     files = [
-        (path, class_names.index(folder.name), SPLIT_FOLDERS.index(part.name) if folders else 0)
+        (path, label, SPLIT_FOLDERS.index(part.name) if folders else 0)
         for part in parts
-        for folder in sorted(part.iterdir())
-        if folder.is_dir()
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        for label, class_name in enumerate(class_names)
+        for path in _images(part / class_name)
     ]
     paths = [path for path, _, _ in files]
     return ImageSource(
@@ -100,22 +98,44 @@ def _open_folder(root: Path) -> ImageSource:
 
 def _class_names(parts: list[Path]) -> tuple[str, ...]:
     """Names of the class folders, which every given split must share."""
-    by_part = {part: sorted(f.name for f in part.iterdir() if f.is_dir()) for part in parts}
+    by_part = {
+        part: sorted(f.name for f in part.iterdir() if f.is_dir() and not f.name.startswith("."))
+        for part in parts
+    }
     names = by_part[parts[0]]
     for part, found in by_part.items():
         if found != names:
             differing = ", ".join(sorted(set(found) ^ set(names)))
-            raise DataError(f"{part} and {parts[0]} must have the same class folders; they differ in {differing}")
+            raise DataError(
+                f"{part} and {parts[0]} must have the same class folders; they differ in {differing}"
+            )
     if len(names) < 2:
         raise DataError(
-            f"{parts[0]} has {len(names)} class folder(s); expected one folder of images per class, at least 2"
+            f"{parts[0]} has {len(names)} class folder(s); "
+            "expected one folder of images per class, at least 2"
         )
     return tuple(names)
 
 
+def _images(folder: Path) -> list[Path]:
+    """Image files at any depth, sorted; hidden ones (checkpoints of editors, ``._x.jpg``) are not data."""
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not found:
+        raise DataError(
+            f"class folder {folder} has no image; expected files of {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return found
+
+
 def _folder_key(root: Path, paths: list[Path]) -> str:
-    """Of names, sizes and times of change: reading every byte at every start would cost minutes."""
-    key = hashlib.sha256()
+    """Of place, names, sizes and times of change: reading every byte at every start would cost minutes."""
+    key = hashlib.sha256(f"{root.resolve()}\n".encode())
     for path in paths:
         stat = path.stat()
         key.update(f"{path.relative_to(root)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
@@ -128,6 +148,18 @@ def _read(path: Path) -> Image.Image:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(path) as image:
-                return image.convert("RGB")
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+                return _as_rgb(image)
+        except Exception as error:  # on damaged files Pillow raises SyntaxError, TypeError and others, too
             raise ValueError(str(error)) from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Eight bits per channel; Pillow's own conversion clips deeper grey to white."""
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of unknown range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        deep = np.asarray(image)
+        if deep.min() < 0 or deep.max() > 0xFFFF:
+            raise ValueError("its pixels are 32-bit numbers of unknown range; save it with 8 or 16 bits")
+        return Image.fromarray((deep // 257).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,9 @@ __all__ = ["cache_dir", "decoded"]
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SHOWN = 20
+
+_VERSION = 1
+"""Of how images are decoded; part of every file's name, so that a change of it reads no old pixels."""
 
 
 def cache_dir() -> Path:
@@ -41,7 +46,7 @@ def decoded(source: ImageSource, side: int, crop_frac: float, interpolation: str
         DataError: images that cannot be read, all named.
     """
     crop_frac = 1.0 if source.framed else crop_frac
-    recipe = f"{source.key}-{side}-{crop_frac:.4f}-{interpolation}"
+    recipe = f"{_VERSION}-{source.key}-{side}-{crop_frac:.4f}-{interpolation}"
     path = cache_dir() / "images" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:24]}.arrow"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +58,14 @@ def decoded(source: ImageSource, side: int, crop_frac: float, interpolation: str
 
 def _write(path: Path, source: ImageSource, side: int, crop_frac: float, interpolation: str) -> None:
     num, width = len(source.names), 3 * side * side
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with _scratch(path) as folder:
         # A file-backed array: a dataset larger than memory is decoded all the same.
-        pixels = np.memmap(Path(folder) / "pixels", dtype=np.uint8, mode="w+", shape=(num, width))
+        pixels = np.memmap(folder / "pixels", dtype=np.uint8, mode="w+", shape=(num, width))
         unreadable = []
         for index in range(num):
             try:
                 image = source.load(index)
-            except (OSError, ValueError) as error:
+            except ValueError as error:
                 unreadable.append(f"{source.names[index]}: {error}")
                 continue
             square = _square(image, side, crop_frac, _RESAMPLING[interpolation])
@@ -72,18 +77,38 @@ def _write(path: Path, source: ImageSource, side: int, crop_frac: float, interpo
         column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), num, [None, pa.py_buffer(pixels)])
         digest = hashlib.sha256(pixels.data).hexdigest()
         schema = pa.schema([pa.field("image", column.type)], metadata={"sha256": digest})
-        temporary = Path(folder) / "table"
+        temporary = folder / "table"
         with pa.ipc.new_file(str(temporary), schema) as writer:
             writer.write_batch(pa.record_batch([column], schema=schema))
         os.replace(temporary, path)
 
 
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """A folder for the one writer of `path`. Its name is fixed, so what a killed one left is removed."""
+    folder = path.with_suffix(".writing")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _square(image: Image.Image, side: int, crop_frac: float, resampling: Image.Resampling) -> Image.Image:
+    """Shorter side to ``side / crop_frac``, central square of `side`; only what is kept is computed."""
     scale = round(side / crop_frac) / min(image.size)
-    width, height = (max(side, round(length * scale)) for length in image.size)
-    image = image.resize((width, height), resampling)
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    # The crop as a box in the original: a panorama of 20,000 x 1 pixels would otherwise be blown up to
+    # gigabytes of which one square is kept.
+    (left, right), (top, bottom) = (_crop(length, scale, side) for length in image.size)
+    return image.resize((side, side), resampling, box=(left, top, right, bottom))
+
+
+def _crop(length: int, scale: float, side: int) -> tuple[float, float]:
+    """Where, in the original, the central `side` pixels of `length` resized by `scale` begin and end."""
+    resized = max(side, round(length * scale))
+    start = (resized - side) // 2
+    return start * length / resized, min(length, (start + side) * length / resized)
 
 
 def _read(path: Path, side: int) -> tuple[Tensor, str]:

@@ -27,13 +27,21 @@ class Split:
     """Rows of the decoded images with their labels."""
 
     images: Tensor
-    """uint8, shape (n, 3, side, side)."""
+    """Of the whole dataset, shared by its splits and mapped from the file: uint8, shape (n_all, 3, side,
+    side)."""
+
+    rows: Tensor
+    """Which of `images` belong to this split: int64, shape (n,)."""
 
     labels: Tensor
     """int64, shape (n,)."""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels at `positions` of this split, copied out of the mapping."""
+        return self.images[self.rows[positions]], self.labels[positions]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +83,7 @@ def load_task(spec: TaskSpec, preprocessing: Preprocessing) -> Task:
     rows = split_indices(spec, source.labels, source.given_split)
     labels = torch.from_numpy(source.labels)
     train, val, test = (
-        Split(images=images[index], labels=labels[index])
+        Split(images=images, rows=index, labels=labels[index])
         for index in map(torch.from_numpy, (rows.train, rows.val, rows.test))
     )
     metric, chance = main_metric(test.labels, len(source.class_names))

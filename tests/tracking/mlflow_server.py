@@ -1,0 +1,133 @@
+"""MLflow servers for tests: a real one, one that only refuses, and a wire that can be cut or slowed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+__all__ = ["Server", "Wire", "answering", "free_port"]
+
+_START_S = 90.0
+
+
+class Server:
+    """`mlflow server` on a free port of 127.0.0.1, in a process group of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        folder = self._folder
+        self._log = (folder / "server.log").open("ab")
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+        command += ["--artifacts-destination", str(folder / "artifacts")]
+        env = {
+            **os.environ,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
+        self._process = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+
+    def wait(self) -> None:
+        until = time.monotonic() + _START_S
+        while time.monotonic() < until and self._process.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"the MLflow server did not start; see {self._log.name}")
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(timeout=30)
+        self._log.close()
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Wire:
+    """A port that passes on to a server, until it is cut; it may take its time with each piece."""
+
+    def __init__(self, port: int, delay_s: float = 0.0) -> None:
+        self._to = port
+        self._delay_s = delay_s
+        self._open: list[socket.socket] = []
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.mend()
+
+    def mend(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        for one in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._open += [near, far]
+                for source, target, delay_s in ((near, far, self._delay_s), (far, near, 0.0)):
+                    threading.Thread(target=self._pump, args=(source, target, delay_s), daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket, delay_s: float) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                time.sleep(delay_s)
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def answering(status: int, body: str = "{}") -> Iterator[str]:
+    """The URI of a server that gives everybody the same answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,83 @@
+"""What is refused before a sweep starts, with the fix, and what is not."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from mlflow_server import answering, free_port
+
+from orchestrator.errors import EnvironmentUnusable
+from orchestrator.tracking import check, preflight
+
+
+@pytest.mark.parametrize("uri", ["file:./mlruns", "./mlruns", "", "not a uri", "gopher://h", "mlruns"])
+def test_a_scheme_mlflow_does_not_take_names_sqlite(uri: str) -> None:
+    with pytest.raises(EnvironmentUnusable, match=r"sqlite:///mlflow\.db"):
+        check(uri)
+
+
+def test_a_password_in_a_bad_uri_is_not_shown() -> None:
+    with pytest.raises(EnvironmentUnusable) as caught:
+        check("gopher://me:hunter2@h")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_new_database_gets_its_folder(tmp_path: Path) -> None:
+    check(f"sqlite:///{tmp_path}/a/b/mlflow.db")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert not (tmp_path / "a" / "b" / "mlflow.db").exists()
+
+
+def test_a_database_must_be_one_and_a_file(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is no database")
+    (tmp_path / "blocked").write_text("")
+    for uri, rule in (
+        (f"sqlite:///{tmp_path}/text.db", "must be a SQLite database"),
+        (f"sqlite:///{tmp_path}", "is a folder"),
+        (f"sqlite:///{tmp_path}/blocked/x.db", "must be readable"),
+        ("sqlite://", "must be a file"),
+        ("sqlite:///:memory:", "must be a file"),
+    ):
+        with pytest.raises(EnvironmentUnusable, match=rule):
+            check(uri)
+
+
+def test_a_server_that_does_not_answer_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(preflight, "_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begin = time.monotonic()
+        check(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize("status", [200, 500, 503])
+def test_a_server_that_answers_or_ails_is_no_error(status: int) -> None:
+    with answering(status, '{"experiments": []}') as uri:
+        check(uri)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "fix"),
+    [
+        (401, "", "MLFLOW_TRACKING_USERNAME"),
+        (403, "Permission denied", "MLFLOW_TRACKING_TOKEN"),
+        (403, "Invalid Host header - possible DNS rebinding attack detected", "--allowed-hosts '127.0.0.1:"),
+        (404, "no such page", "--tracking-uri"),
+        (200, "<html>please log in</html>", "login page"),
+    ],
+)
+def test_a_server_that_refuses_is_an_error_with_the_fix(status: int, body: str, fix: str) -> None:
+    with answering(status, body) as uri, pytest.raises(EnvironmentUnusable) as caught:
+        check(uri.replace("://", "://me:hunter2@"))
+    assert fix in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_plug_in_that_signs_requests_is_left_to_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_AUTH", "plugin")
+    with answering(401) as uri:
+        check(uri)
