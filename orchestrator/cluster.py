@@ -16,6 +16,7 @@ _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own console; the board is ours
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's next default; unset it warns at every start
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a path in a sweep file means the same in a worker
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged epoch reports no score
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune turns Ctrl-C into a success

@@ -54,8 +54,7 @@ def replay(
         error = str(failure)
     except Exception as failure:  # mlflow's own; the records are what counts
         error = f"{type(failure).__name__}: {reason_of(failure)}"
-    if error is None and writer.refused:
-        error = f"{len(writer.refused)} records were refused, the first: {writer.refused[0]}"
+    error = error or writer.complaint
     if error is not None:
         say(f"MLflow at {redact(tracking_uri)} cannot be written: {error}. The sweep's records are complete.")
     return summary_of(info, tracking_uri, writer, error=error)

@@ -154,9 +154,8 @@ class Tracker:
             else:
                 self._error = None
                 pause_s = _BATCH_S
-        if self._error is None and self._writer.refused:
-            refused = self._writer.refused
-            self._fail(f"{len(refused)} records were refused, the first: {refused[0]}")
+        if self._error is None and self._writer.complaint is not None:
+            self._fail(self._writer.complaint)
 
     def _gather(self, backlog: Backlog, pause_s: float) -> _Close | None:
         """Take events in for `pause_s`, or until closing. Without any to write, wait for the first."""

@@ -15,7 +15,7 @@ from orchestrator.errors import redact
 from orchestrator.tracking import naming
 from orchestrator.tracking.backlog import Backlog, Finished, Published, RunKey, RunUpdate
 from orchestrator.tracking.color import colors
-from orchestrator.tracking.failure import ForbiddenError, RefusedError, UnavailableError
+from orchestrator.tracking.failure import ForbiddenError, RefusedError, UnavailableError, reason_of
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo
 from orchestrator.tracking.metric import (
     epoch_points,
@@ -57,8 +57,16 @@ class SweepWriter:
         """Tasks with a ranking in MLflow."""
         self.written: set[str] = set()
         """Identities of the trials and confirmations written to their end."""
-        self.refused: list[str] = []
-        """What MLflow would not take, in words."""
+        self.refused: dict[str, str] = {}
+        """What MLflow would not take, and why. A file that it takes later is taken out."""
+
+    @property
+    def complaint(self) -> str | None:
+        """One sentence on what MLflow would not take; None when it took all."""
+        if not self.refused:
+            return None
+        what, why = next(iter(self.refused.items()))
+        return f"{len(self.refused)} records were refused, the first: {what}: {why}"
 
     def forget(self) -> None:
         """Believe nothing about what MLflow holds; `open` looks again."""
@@ -235,7 +243,7 @@ class SweepWriter:
                     self._store.log(task.parent, tags={_NOTE_TAG: page})
                 self._store.log(task.parent, points=parent_points(mine), again=True)
                 for path, local in publication.files.items():
-                    with self._one(f"file {path}", file=True):
+                    with self._one(f"{path} of {name}", file=True):
                         self._store.log_file(task.parent, local, path)
 
     def _write_model(self, task: TaskRuns, name: str, row: Mapping[str, Any]) -> None:
@@ -287,7 +295,10 @@ class SweepWriter:
             if isinstance(error, UnavailableError) and not file:
                 raise
             _LOG.debug("MLflow lacks %s", what, exc_info=True)
-            self.refused.append(f"{what}: {redact(str(error)) or type(error).__name__}")
+            self.refused[what] = reason_of(error)
+        else:
+            if file:
+                self.refused.pop(what, None)
 
 
 def _complete(run: StoredRun, trial: Mapping[str, Any]) -> bool:

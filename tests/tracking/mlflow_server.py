@@ -28,13 +28,15 @@ class Server:
         self._folder = folder
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
+        self.database = f"sqlite:///{folder / 'server.db'}"
+        """Read directly where only the content counts, as that is ten times quicker."""
         self.start()
 
     def start(self) -> None:
         folder = self._folder
         self._log = (folder / "server.log").open("ab")
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+        command += ["--port", str(self.port), "--backend-store-uri", self.database]
         command += ["--artifacts-destination", str(folder / "artifacts")]
         env = {
             **os.environ,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Held", "experiment_tags", "held"]
+from made_sweep import MadeSweep
+
+__all__ = ["Held", "artifacts", "experiment_tags", "held"]
 
 
 @dataclass(frozen=True)
@@ -28,19 +30,18 @@ class Held:
     times: tuple[int, int | None]
 
 
-def held(uri: str, task: str = "digits") -> dict[str, Held]:
+def held(uri: str, sweep: MadeSweep) -> dict[str, Held]:
     """By our own identity; fails on an identity that is there twice."""
     client = _client(uri)
-    experiment = client.get_experiment_by_name(f"adapt/{task}")
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    runs = _runs(client, f"tags.`orchestrator.sweep_id` = '{sweep.sweep_id}'")
     ids = {run.info.run_id: run.data.tags["orchestrator.run_id"] for run in runs}
     assert len(set(ids.values())) == len(runs), "an identity is there twice"
     return {ids[run.info.run_id]: _held(client, run, ids) for run in runs}
 
 
-def experiment_tags(uri: str, task: str = "digits") -> dict[str, str]:
-    """Of the task's experiment."""
-    return dict(_client(uri).get_experiment_by_name(f"adapt/{task}").tags)
+def experiment_tags(uri: str) -> dict[str, str]:
+    """Of the made sweep's experiment."""
+    return dict(_client(uri).get_experiment_by_name("adapt/digits").tags)
 
 
 def artifacts(uri: str, run_id: str) -> dict[str, str]:
@@ -48,7 +49,7 @@ def artifacts(uri: str, run_id: str) -> dict[str, str]:
     import mlflow.artifacts
 
     client = _client(uri)
-    [run] = [r for r in _runs(client) if r.data.tags["orchestrator.run_id"] == run_id]
+    [run] = _runs(client, f"tags.`orchestrator.run_id` = '{run_id}'")
     paths, folders = [], [""]
     while folders:
         for entry in client.list_artifacts(run.info.run_id, folders.pop()):
@@ -58,9 +59,9 @@ def artifacts(uri: str, run_id: str) -> dict[str, str]:
     return {path: mlflow.artifacts.load_text(f"{root}/{path}") for path in paths}
 
 
-def _runs(client: Any) -> list[Any]:
-    ids = [e.experiment_id for e in client.search_experiments() if e.name.startswith("adapt/")]
-    return list(client.search_runs(ids, max_results=1000))
+def _runs(client: Any, where: str) -> list[Any]:
+    experiment = client.get_experiment_by_name("adapt/digits")
+    return list(client.search_runs([experiment.experiment_id], where, max_results=1000))
 
 
 def _client(uri: str) -> Any:

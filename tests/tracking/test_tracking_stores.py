@@ -69,7 +69,7 @@ def without_times(runs: dict[str, Held]) -> dict[str, Held]:
 
 def check_sweep(uri: str, sweep: MadeSweep) -> dict[str, Held]:
     """Every run of a made sweep is as it should be."""
-    runs = held(uri, sweep.task)
+    runs = held(uri, sweep)
     trials = sweep.trials()
     assert len(runs) == 1 + len(trials) + len(BACKBONES)
     parent_id = f"{sweep.sweep_id}/digits"
@@ -133,7 +133,7 @@ def test_sqlite_live_then_replayed(store_uri: str, tmp_path: Path) -> None:
     live = check_sweep(store_uri, sweep)
     check_experiment(store_uri, sweep)
     assert write_again(sweep, store_uri, tmp_path / "files").complete
-    assert held(store_uri) == live
+    assert held(store_uri, sweep) == live
     assert not (tmp_path / "mlruns").exists()
     assert (tmp_path / "store" / "mlartifacts").is_dir()
 
@@ -146,7 +146,7 @@ def test_server_live_then_replayed(server: Server, tmp_path: Path) -> None:
     live = check_sweep(server.uri, sweep)
     check_experiment(server.uri, sweep)
     assert write_again(sweep, server.uri, tmp_path / "files").complete
-    assert held(server.uri) == live
+    assert held(server.database, sweep) == live
 
 
 def test_a_replay_alone_gives_what_a_live_sweep_gives(store_uri: str, tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_a_replay_alone_gives_what_a_live_sweep_gives(store_uri: str, tmp_path: 
     assert (summary.complete, summary.runs_written) == (True, 10)
     replayed = check_sweep(uri, sweep)
     check_experiment(uri, sweep)
-    assert without_times(replayed) == without_times(held(store_uri))
+    assert without_times(replayed) == without_times(held(store_uri, sweep))
     assert write_again(sweep, uri, tmp_path / "files").complete
-    assert held(uri) == replayed
+    assert held(uri, sweep) == replayed
 
 
 def test_an_interrupted_sweep_is_completed_after_its_resume(store_uri: str, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_an_interrupted_sweep_is_completed_after_its_resume(store_uri: str, tmp_
         if number == 3:  # within the first trial, after its second epoch
             break
     assert first.close(timeout_s=60, status="KILLED").complete
-    left = held(store_uri)
+    left = held(store_uri, sweep)
     trial = f"{sweep.sweep_id}/digits/{BACKBONES[0]}/0"
     assert {run_id: run.status for run_id, run in left.items()} == {
         f"{sweep.sweep_id}/digits": "KILLED",
@@ -191,9 +191,9 @@ def test_a_running_sweep_is_left_running_by_a_replay_from_beside_it(store_uri: s
     none = {name: table.slice(0, 0) for name, table in sweep.tables().items()}
     beside = write_again(sweep, store_uri, tmp_path / "files", **none, ranking=None, verdicts={}, status=None)
     assert beside.complete
-    assert {run.status for run in held(store_uri).values()} == {"RUNNING"}
+    assert {run.status for run in held(store_uri, sweep).values()} == {"RUNNING"}
     write_again(sweep, store_uri, tmp_path / "files", **none, ranking=None, verdicts={}, status="KILLED")
-    assert {run.status for run in held(store_uri).values()} == {"KILLED"}
+    assert {run.status for run in held(store_uri, sweep).values()} == {"KILLED"}
     driver.close(timeout_s=60, status="KILLED")
 
 
@@ -202,13 +202,13 @@ def test_a_run_created_twice_is_reduced_to_one(store_uri: str, tmp_path: Path) -
 
     sweep = MadeSweep()
     write_again(sweep, store_uri, tmp_path / "files")
-    before = held(store_uri)
+    before = held(store_uri, sweep)
     client = MlflowClient(tracking_uri=store_uri)
     experiment = client.get_experiment_by_name("adapt/digits").experiment_id
     tags = {"orchestrator.run_id": next(iter(before)), "orchestrator.sweep_id": sweep.sweep_id}
     client.create_run(experiment, tags=tags)
     assert write_again(sweep, store_uri, tmp_path / "files").complete
-    assert held(store_uri) == before
+    assert held(store_uri, sweep) == before
 
 
 def test_a_new_ranking_takes_the_place_of_the_old(store_uri: str, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_new_ranking_takes_the_place_of_the_old(store_uri: str, tmp_path: Path
     runs = MlflowClient(tracking_uri=store_uri).search_runs(["1"], f"tags.`orchestrator.run_id` = '{model}'")
     assert [run.data.metrics["adapt/score"] for run in runs] == [0.9]
     write_again(sweep, store_uri, tmp_path / "files", ranking=sweep.ranking(0.9))
-    assert [value for _, value in held(store_uri)[model].points["adapt/score"]] == [0.7, 0.9]
+    assert [value for _, value in held(store_uri, sweep)[model].points["adapt/score"]] == [0.7, 0.9]
 
 
 def test_nan_and_infinity_are_named_and_not_drawn(store_uri: str) -> None:
@@ -237,7 +237,7 @@ def test_nan_and_infinity_are_named_and_not_drawn(store_uri: str) -> None:
         {**trial, "state": "failed", "error": "diverged", "epochs": 2, "val_loss": math.nan}, None
     )
     assert made.close(timeout_s=60, status="FINISHED").complete
-    run = held(store_uri)[f"{sweep.sweep_id}/digits/{BACKBONES[0]}/0"]
+    run = held(store_uri, sweep)[f"{sweep.sweep_id}/digits/{BACKBONES[0]}/0"]
     assert run.tags["orchestrator.not_finite"] == "train/loss@2=-inf val/loss@1=inf val/loss@2=nan"
     assert run.points["train/loss"] == [(1, 1.0)]
     assert "val/loss" not in run.points
@@ -255,7 +255,7 @@ def test_one_bad_record_does_not_stop_the_others(store_uri: str, tmp_path: Path)
     assert (summary.complete, summary.runs_written) == (False, 8)
     assert len(said) == 1
     assert "3 records were refused" in said[0]
-    assert len(held(store_uri)) == 11
+    assert len(held(store_uri, sweep)) == 11
 
 
 def test_a_deleted_experiment_is_named_with_the_way_back(store_uri: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from trainables.backbones.chain import Backbone, Preprocessing
 from trainables.backbones.head import replace_head
+from trainables.backbones.hf import build_hf
 from trainables.backbones.timm import build_timm
 from trainables.backbones.torchvision import build_torchvision
 from trainables.catalog import BackboneSpec
@@ -13,7 +14,7 @@ from trainables.errors import UnknownName
 
 __all__ = ["Backbone", "Preprocessing", "build", "replace_head"]
 
-_BUILDERS = {"timm": build_timm, "torchvision": build_torchvision}
+_BUILDERS = {"hf": build_hf, "timm": build_timm, "torchvision": build_torchvision}
 
 
 def build(spec: BackboneSpec) -> Backbone:

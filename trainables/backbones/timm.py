@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from torch import nn
 
 from trainables.backbones.chain import Backbone, Preprocessing
+from trainables.backbones.hub import hub_offline, require_hub
 from trainables.backbones.partition import partition
 from trainables.backbones.weights import PACKAGED_WEIGHTS, load_packaged, require_network
 from trainables.catalog import PACKAGED, RANDOM, BackboneSpec
@@ -82,27 +79,14 @@ def _create_pretrained(name: str) -> nn.Module:
         raise WeightsUnavailable(f"timm publishes no weights for {name!r}; use timm/{name}@random")
     missing = f"weights of timm/{name} are not in {constants.HF_HUB_CACHE}"
     try:
-        with _hub_offline():
+        with hub_offline():
             return timm.create_model(name, pretrained=True)  # type: ignore[no-any-return]
     except (LocalEntryNotFoundError, OSError, RuntimeError):
-        require_network(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), missing)
+        require_hub(missing)
     try:
         return timm.create_model(name, pretrained=True)  # type: ignore[no-any-return]
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise WeightsUnavailable(f"{missing} and cannot be fetched: {error}") from error
-
-
-@contextmanager
-def _hub_offline() -> Iterator[None]:
-    """Look in the hub's cache only, without its half minute of retries."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def _classifier_path(model: nn.Module, spec: BackboneSpec) -> str:
