@@ -42,8 +42,8 @@ def storage_folder(config: SweepConfig) -> Path:
     """
     if "://" in config.storage:
         raise UsageError(
-            f"storage {redact(config.storage)!r} is an object store; this version needs a folder that every node "
-            "sees, e.g. a network file system mounted at the same path"
+            f"storage {redact(config.storage)!r} is an object store; this version needs a folder that every "
+            "node sees, e.g. a network file system mounted at the same path"
         )
     return Path(config.storage).expanduser().resolve()
 

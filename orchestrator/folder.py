@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
 import pyarrow as pa
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import EnvironmentUnusable, UsageError
 from orchestrator.records import EPOCHS, TESTS, TRIALS, AppendOnlyTable
 from trainables.errors import did_you_mean
 
-__all__ = ["SweepFolder", "find_sweep", "list_sweeps"]
+__all__ = ["SweepFolder", "find_sweep", "list_sweeps", "write_whole"]
 
 _CONFIG: Final = "sweep.yaml"
 
@@ -41,7 +42,21 @@ class SweepFolder:
 
     @classmethod
     def create(cls, storage: Path, name: str, config_yaml: str) -> Self:
-        """A new folder named after the sweep and the time, never one that exists."""
+        """A new folder named after the sweep and the time, never one that exists.
+
+        Raises:
+            EnvironmentUnusable: the storage cannot be written.
+        """
+        try:
+            return cls._create(storage, name, config_yaml)
+        except OSError as error:
+            raise EnvironmentUnusable(
+                f"the storage {storage} must be a folder that can be written: {error.strerror}; "
+                "choose another --storage"
+            ) from error
+
+    @classmethod
+    def _create(cls, storage: Path, name: str, config_yaml: str) -> Self:
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         storage.mkdir(parents=True, exist_ok=True)
         attempt = 1
@@ -54,7 +69,7 @@ class SweepFolder:
                 attempt += 1
                 continue
             (folder.path / "runs").mkdir()
-            (folder.path / _CONFIG).write_text(config_yaml, encoding="utf-8")
+            write_whole(folder.path / _CONFIG, config_yaml)
             return folder
 
     @property
@@ -75,7 +90,7 @@ class SweepFolder:
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Keep what was known at the start."""
-        (self.path / "sweep.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_whole(self.path / "sweep.json", json.dumps(facts, indent=2) + "\n")
 
     def read_facts(self) -> dict[str, Any]:
         """What `write_facts` kept; empty for a sweep that stopped before its first trial."""
@@ -84,8 +99,26 @@ class SweepFolder:
         return facts
 
     def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
-        """Trials, epochs and tests as written so far."""
-        return self.trials.read(), self.epochs.read(), self.tests.read()
+        """Trials, epochs and tests as written so far, even while a driver writes.
+
+        A test row is written just before its trial's: one without a trial is left out, be it that of a
+        driver killed in between or that of a trial written since trials were read.
+        """
+        trials, epochs, tests = self.trials.read(), self.epochs.read(), self.tests.read()
+        known = set(zip(*_run_keys(trials), strict=True))
+        whole = [run in known for run in zip(*_run_keys(tests), strict=True)]
+        return trials, epochs, tests.filter(pa.array(whole, pa.bool_()))
+
+
+def _run_keys(table: pa.Table) -> list[list[Any]]:
+    return [table[name].to_pylist() for name in ("study", "number")]
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file in one piece: readers see what was there before, or all of `text`."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)
 
 
 def list_sweeps(storage: Path) -> list[SweepFolder]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import os
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,18 @@ from orchestrator.tracking import DatasetInfo, SweepInfo
 
 __all__ = ["datasets", "new_facts", "own_version", "study_facts", "sweep_info"]
 
-_VERSIONED: Final = ("ray", "optuna", "mlflow", "torch", "torchvision", "timm", "transformers", "pyarrow", "numpy")
+_VERSIONED: Final = (
+    "ray",
+    "optuna",
+    "mlflow",
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "pyarrow",
+    "numpy",
+)
+_OF_DATA: Final = ("digest", "num_train", "num_val", "num_test", "num_classes", "metric", "chance")
 
 
 def own_version() -> str:
@@ -34,7 +46,7 @@ def new_facts(config: SweepConfig, plan: Plan, tracking_uri: str) -> dict[str, A
         "name": config.name,
         "version": own_version(),
         "created_at": datetime.now(UTC).isoformat(),
-        "user": getpass.getuser(),
+        "user": _user(),
         "git_commit": commit,
         "git_dirty": dirty,
         "versions": {name: _version(name) for name in _VERSIONED},
@@ -89,11 +101,9 @@ def datasets(folder: SweepFolder, config: SweepConfig) -> list[DatasetInfo]:
                 DatasetInfo(
                     task=task.name,
                     name=task.name,
-                    digest=seen["digest"],
                     source=task.data,
                     image_size=task.image_size,
-                    **{key: seen[key] for key in ("num_train", "num_val", "num_test", "num_classes", "metric")},
-                    chance=seen["chance"],
+                    **{key: seen[key] for key in _OF_DATA},
                 )
             )
     return found
@@ -104,6 +114,13 @@ def _version(distribution: str) -> str:
         return version(distribution)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user that has no name
+        return str(os.getuid())
 
 
 def _git() -> tuple[str | None, bool]:

@@ -132,7 +132,8 @@ class Recorder:
         if not died:
             return None
         if run.request.error_file.exists():
-            return run.request.error_file.read_text(encoding="utf-8").strip().splitlines()[-1]
+            lines = run.request.error_file.read_text(encoding="utf-8").strip().splitlines()
+            return lines[-1] if lines else "an error that the worker had no room on disk to tell"
         return "the worker process ended without a word: killed, or out of memory"
 
 

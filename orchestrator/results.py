@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.folder import SweepFolder
+from orchestrator.folder import SweepFolder, write_whole
 from orchestrator.ranking import Ranking, rank
 
 __all__ = [
@@ -42,12 +43,13 @@ def write_ranking(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
         The files by name.
     """
     files = {name: folder.path / name for name in ("ranking.csv", "ranking.json", "ranking.parquet")}
-    with files["ranking.csv"].open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ranking.table.column_names)
-        writer.writeheader()
-        writer.writerows(ranking.table.to_pylist())
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ranking.table.column_names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(ranking.table.to_pylist())
+    write_whole(files["ranking.csv"], text.getvalue())
     document = json.dumps(ranking_document(folder, ranking), indent=2)
-    files["ranking.json"].write_text(document + "\n", encoding="utf-8")
+    write_whole(files["ranking.json"], document + "\n")
     pq.write_table(ranking.table, files["ranking.parquet"])
     files["trials.parquet"] = folder.path / "trials.parquet"
     pq.write_table(folder.trials.read(), files["trials.parquet"])

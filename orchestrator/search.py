@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -25,6 +26,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         self._studies = {study.key: study for study in studies}
         self._recorder = recorder
         self._runs: dict[str, tuple[str, int]] = {}  # Tune's trial id -> study, number
+        self._failure: Exception | None = None
+
+    @property
+    def failure(self) -> Exception | None:
+        """What kept a run's end from being recorded, if anything did: nothing more can be learnt then."""
+        return self._failure
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: Mapping[str, Any], **spec: Any
@@ -34,6 +41,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A run to start; None to wait for one that is running; FINISHED when all have ended."""
+        if self._failure is not None:
+            raise self._failure
         for study in sorted(self._studies.values(), key=lambda study: study.num_handed):
             request = study.next()
             if request is not None:
@@ -45,20 +54,37 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """An epoch that is not a run's last."""
-        study, number = self._runs[trial_id]
-        self._recorder.epoch(study, number, result)
-        if result.get("val_score") is not None:
-            self._studies[study].report(number, result["epoch"], result["val_score"])
+        if trial_id in self._runs:
+            with self._remembering_failure():
+                self._epoch(*self._runs[trial_id], result)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """A run's last epoch, or its death. On disk first, then told to Optuna."""
+        if trial_id not in self._runs:
+            return  # told before: Tune tells an end again when the first time raised
         study, number = self._runs.pop(trial_id)
-        if result is not None and result.get("val_score") is not None:
+        with self._remembering_failure():
+            if result is not None:
+                self._epoch(study, number, result)
+            trial = self._recorder.finished(study, number, result, died=error)
+            self._studies[study].ended(number, trial["state"], trial["val_score"])
+
+    def _epoch(self, study: str, number: int, result: Mapping[str, Any]) -> None:
+        self._recorder.epoch(study, number, result)
+        if result.get("val_score") is not None:
             self._studies[study].report(number, result["epoch"], result["val_score"])
-        trial = self._recorder.finished(study, number, result, died=error)
-        self._studies[study].ended(number, trial["state"], trial["val_score"])
+
+    @contextmanager
+    def _remembering_failure(self) -> Iterator[None]:
+        """Tune counts what is raised here as the trial's failure and goes on. It must not: with a run's end
+        lost, its study would wait for it for ever."""
+        try:
+            yield
+        except Exception as error:
+            self._failure = self._failure or error
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles a Tuner's parts for a restore that is never made."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster import connect, slots, trial_gpus
@@ -128,12 +129,13 @@ def _fit(
         )
         for index, (study_plan, study_facts) in enumerate(zip(plan.studies, facts, strict=True))
     ]
+    searcher = StudySearcher(studies, recorder)
     tuner = tune.Tuner(
         tune.with_resources(
             FinetuneWorker, {"cpu": config.resources.cpus_per_trial, "gpu": trial_gpus(config.resources)}
         ),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(studies, recorder),
+            search_alg=searcher,
             scheduler=StudyScheduler(tuple(study.key for study in studies), config.budget),
             num_samples=-1,
             # Without it Tune keeps one pending trial behind any custom searcher, and slots stand idle.
@@ -150,9 +152,17 @@ def _fit(
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except Exception:
+        if isinstance(searcher.failure, OSError):
+            raise EnvironmentUnusable(
+                f"the sweep's records in {folder.path} must be writable: {searcher.failure.strerror}; what had "
+                "been recorded stays readable"
+            ) from searcher.failure
+        raise
 
 
 def _trial_name(trial: Any) -> str:
-    backbone = trial.config["config"]["backbone"].rpartition("/")[2].replace("@", "-")
-    return f"{backbone}-{trial.config['number']:05d}"
+    """Study and number: Tune makes a folder of it, so it must be no other trial's."""
+    return Path(trial.config["test_file"]).stem

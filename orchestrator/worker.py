@@ -42,7 +42,8 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             return self._epoch()
         except Diverged as error:
             # The trial failed, the process did not: it is reported, not raised, and stays warm.
-            return {**self._facts(), "epoch": self._finetuner.epoch, "error": f"diverged: {error}", "done": True}
+            reason = f"diverged: {error}"
+            return {**self._facts(), "epoch": self._finetuner.epoch, "error": reason, "done": True}
         except Exception:
             self._leave_traceback()
             raise

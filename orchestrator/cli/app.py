@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 import typer
@@ -18,7 +19,10 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="orchestrator",
-    help="Find which pretrained backbone adapts best to your data, how deep to freeze it and at which learning rate.",
+    help=(
+        "Find which pretrained backbone adapts best to your data, how deep to freeze it and at which "
+        "learning rate."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,22 +45,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = app(args=arguments, standalone_mode=False)
         return int(code or 0)
     except TyperException as error:
-        _tell(error, [])
+        _tell(error)
         return 2
     except (OrchestratorError, TrainableError) as error:
-        _tell(error, arguments)
+        _tell(error, verbose=_verbose(arguments))
         return getattr(error, "exit_code", 2)
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        _tell(error, arguments, "internal error, please report it; -v shows the traceback: ")
+        _tell(
+            error, "internal error, please report it; -v shows the traceback: ", verbose=_verbose(arguments)
+        )
         return 1
 
 
-def _tell(error: Exception, arguments: Sequence[str], prefix: str = "error: ") -> None:
-    if "-v" in arguments or "--verbose" in arguments:
-        raise error
+def _verbose(arguments: Sequence[str]) -> bool:
+    return "-v" in arguments or "--verbose" in arguments
+
+
+def _tell(error: Exception, prefix: str = "error: ", *, verbose: bool = False) -> None:
+    if verbose:
+        print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        return
     text = str(error)
     separator = "\n" if "\n" in text else ""
     name = f"{type(error).__name__}: " if prefix.startswith("internal") else ""

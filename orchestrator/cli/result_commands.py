@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,8 @@ def report(
     verbose: Verbose = False,
 ) -> int:
     """Rank a sweep's records again, rewrite its files and bring MLflow up to date."""
-    from orchestrator.conduct import republish, tracking_uri as configured_uri
+    from orchestrator.conduct import republish
+    from orchestrator.conduct import tracking_uri as configured_uri
     from orchestrator.config import load_sweep
     from orchestrator.display import print_ranking
     from orchestrator.folder import find_sweep
@@ -31,7 +33,7 @@ def report(
     from orchestrator.tracking import check
 
     folder = find_sweep(sweep, storage)
-    config = load_sweep(folder.config_file, [f"storage={folder.path.parent}"])
+    config = load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"])
     uri = tracking_uri or configured_uri(config)
     check(uri)
     console = stderr()
@@ -84,7 +86,9 @@ def ls(storage: Storage = _STORAGE, as_json: AsJson = False, verbose: Verbose = 
 
 def show(
     sweep: SweepName = None,
-    trial: Annotated[int | None, typer.Option("--trial", help="Only the runs of this number, in full.")] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="Only the runs of this number, in full.")
+    ] = None,
     storage: Storage = _STORAGE,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -129,8 +133,6 @@ def _print_run(run: dict[str, Any]) -> None:
 
 def _summary(folder: Any) -> dict[str, Any]:
     """One line of ``ls``. The leader is read from the ranking's file, not computed anew for every sweep."""
-    import json
-
     states = folder.trials.read()["state"].to_pylist()
     file = folder.path / "ranking.json"
     ranking = json.loads(file.read_text(encoding="utf-8"))["ranking"] if file.exists() else []

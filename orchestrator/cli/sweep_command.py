@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,7 +39,9 @@ def sweep(
     seed: Annotated[int | None, typer.Option(help="Same as --set seed=...")] = None,
     address: Annotated[
         str | None,
-        typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to run on ('auto' on a head node); default: this machine."),
+        typer.Option(
+            envvar="RAY_ADDRESS", help="Ray cluster to run on ('auto' on a head node); default: this machine."
+        ),
     ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -65,7 +68,8 @@ def sweep(
 
 def _shortcuts(tracking_uri: str | None, storage: str | None, seed: int | None) -> list[str]:
     given = {"tracking_uri": tracking_uri, "storage": storage, "seed": seed}
-    return [f"{key}={value}" for key, value in given.items() if value is not None]
+    # Quoted: what follows `=` is read as YAML, in which a folder may look like a number or a comment.
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 
 def _run(config: SweepConfig, planned: Plan, address: str | None, *, as_json: bool, quiet: bool) -> int:
@@ -96,8 +100,8 @@ def _announcement(config: SweepConfig, planned: Plan) -> str:
     return (
         f"{config.name}: {len(config.backbones)} backbones on "
         f"{', '.join(task.name for task in config.tasks)}; each gets {study.trials} trials of up to "
-        f"{study.max_epochs} epochs, and its best configuration is confirmed with {study.confirmations} fresh seeds: "
-        f"{planned.runs} runs in all"
+        f"{study.max_epochs} epochs, and its best configuration is confirmed with {study.confirmations} "
+        f"fresh seeds: {planned.runs} runs in all"
     )
 
 
@@ -125,7 +129,8 @@ def _print(outcome: Outcome, console: Console, config: SweepConfig) -> None:
     shown = relative if len(relative) < len(str(outcome.folder.path)) else str(outcome.folder.path)
     lines = [f"results   {shown} (ranking.csv, ranking.json, ranking.parquet)"]
     for link in outcome.tracking.links.values():
-        lines += [f"compare   {link.command}", f"          {link.url}"] if link.command else [f"compare   {link.url}"]
+        first, *rest = [*([link.command] if link.command else []), link.url]
+        lines += [f"compare   {first}", *(f"          {line}" for line in rest)]
     if not outcome.tracking.complete:
         lines.append(f"MLflow    incomplete; later: python -m orchestrator report {sweep_id}{where}")
     lines.append(f"next      python -m orchestrator show {sweep_id}{where}")

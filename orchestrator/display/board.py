@@ -63,8 +63,8 @@ class _Progresses:
     """Of all studies, with the time left."""
 
     def __init__(self, plan: Plan) -> None:
-        names = [study.backbone.name for study in plan.studies]
-        short, color = short_names(dict.fromkeys(names)), colors(list(dict.fromkeys(names)))
+        names = list(dict.fromkeys(study.backbone.name for study in plan.studies))
+        short, color = short_names(names), colors(names)
         several = len({study.task.name for study in plan.studies}) > 1
         self.studies = {
             study.key: _Progress(
@@ -186,7 +186,8 @@ class LiveBoard:
     def _footer(self) -> str:
         left = self._progresses.left_s
         pace = "starting workers" if left is None else f"about {clock(left)} left"
-        return f" {self._progresses.ended}/{self._progresses.total} runs, {clock(self._progresses.elapsed_s)}, {pace}"
+        runs = f"{self._progresses.ended}/{self._progresses.total} runs"
+        return f" {runs}, {clock(self._progresses.elapsed_s)}, {pace}"
 
 
 def make_board(plan: Plan, console: Console, *, quiet: bool) -> Board:

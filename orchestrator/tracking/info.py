@@ -75,7 +75,7 @@ class TrackingSummary:
     """What became of the MLflow side of a sweep."""
 
     runs_written: int
-    """Trials and confirmations that MLflow now holds to the end, counted in this session."""
+    """Trials and confirmations that MLflow now holds to the end, counted since this writer began."""
 
     complete: bool
     """Whether everything handed over was written. If not, `replay` writes the rest."""

@@ -24,8 +24,10 @@ __all__ = [
     "end_tags",
     "experiment_name",
     "model_run_id",
+    "model_tags",
     "parent_params",
     "parent_run_id",
+    "parent_tags",
     "run_name",
     "run_params",
     "short_names",
@@ -150,6 +152,23 @@ def child_tags(run: Mapping[str, Any], short: str) -> dict[str, str]:
         "task": run["task"],
     }
     return {key: str(value) for key, value in tags.items() if value}
+
+
+def parent_tags(info: SweepInfo, task: str) -> dict[str, str]:
+    """What tells the sweep's own run apart."""
+    return {"orchestrator.role": "sweep", "orchestrator.sweep": info.name, "task": task}
+
+
+def model_tags(row: Mapping[str, Any], short: str) -> dict[str, str]:
+    """Of a RANKING row, for the backbone's summary run."""
+    return {
+        "orchestrator.role": "model",
+        "orchestrator.backbone": row["backbone"],
+        "orchestrator.status": row["status"],
+        "orchestrator.reason": row.get("reason") or "none",
+        "model": short,
+        "task": row["task"],
+    }
 
 
 def end_tags(trial: Mapping[str, Any]) -> dict[str, str]:

@@ -91,9 +91,15 @@ class Store:
         """Identity and tags of the experiment, created if it is not there."""
         with self._calling():
             found = self._client.get_experiment_by_name(name)
-            if found is None:
-                made = self._client.create_experiment(name, artifact_location=self._artifacts)
-                return str(made), {}
+        if found is None:
+            try:
+                with self._calling():
+                    return str(self._client.create_experiment(name, artifact_location=self._artifacts)), {}
+            except RefusedError:  # another sweep on this task was quicker
+                with self._calling():
+                    found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
         if found.lifecycle_stage != "active":
             raise RefusedError(
                 f"the experiment {name!r} was deleted; `mlflow experiments restore --experiment-id"

@@ -45,6 +45,10 @@ class Tracker:
     No method but `close` waits, and none raises because of MLflow. When MLflow fails it is said once; the
     thread tries again after growing pauses and then writes what has gathered meanwhile. Being refused
     (401, 403) ends it for good.
+
+    Args:
+        say: called at most once, mostly from the thread.
+        artifact_location: of experiments this creates; None is the server's, or a folder beside the database.
     """
 
     def __init__(
@@ -64,7 +68,7 @@ class Tracker:
         self._writer = SweepWriter(info, store, live=True)
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._over = False
-        self._said = False
+        self._unsaid = threading.Lock()
         self._error: str | None = None
 
     def start(self) -> None:
@@ -177,8 +181,7 @@ class Tracker:
 
     def _fail(self, reason: str) -> None:
         self._error = reason
-        if not self._said:
-            self._said = True
+        if self._unsaid.acquire(blocking=False):  # and never released: once is enough
             self._say(
                 f"MLflow at {redact(self._uri)} cannot be written: {reason}. The sweep goes on and its"
                 f" records are complete; `python -m orchestrator report {self._info.sweep_id}` writes what"

@@ -139,11 +139,7 @@ class SweepWriter:
     def _create_parent(self, task: TaskRuns) -> StoredRun:
         info = self._info
         run_id = naming.parent_run_id(info.sweep_id, task.name)
-        tags = naming.source_tags(info) | {
-            "orchestrator.role": "sweep",
-            "orchestrator.sweep": info.name,
-            "task": task.name,
-        }
+        tags = naming.source_tags(info) | naming.parent_tags(info, task.name)
         start_ms = milliseconds(info.created_at)
         parent = self._store.create_run(
             task.experiment_id, run_id=run_id, name=info.sweep_id, tags=tags, start_ms=start_ms
@@ -250,14 +246,7 @@ class SweepWriter:
         backbone = row["backbone"]
         short = self._short.get(backbone, backbone)
         run_id = naming.model_run_id(self._info.sweep_id, name, backbone)
-        tags = self._child_tags(task, backbone) | {
-            "orchestrator.role": "model",
-            "orchestrator.backbone": backbone,
-            "orchestrator.status": row["status"],
-            "orchestrator.reason": row.get("reason") or "none",
-            "model": short,
-            "task": name,
-        }
+        tags = self._child_tags(task, backbone) | naming.model_tags(row, short)
         run = task.runs.get(run_id)
         if run is None:
             run = self._store.create_run(

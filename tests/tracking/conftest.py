@@ -1,4 +1,4 @@
-"""A real MLflow server for the whole session, and fresh stores."""
+"""A real MLflow server for the whole test run, and fresh stores."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _HERE in item.path.parents:
             # mlflow and sqlalchemy leave sqlite connections to the garbage collector
             item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+            item.add_marker(pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"))
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Whoever kills it starts it again."""
+def _session_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = Server(tmp_path_factory.mktemp("mlflow-server"))
-    try:
-        made.wait()
-        yield made
-    finally:
-        made.kill()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def server(_session_server: Server) -> Server:
+    """A real server, shared by all tests; one may kill it."""
+    _session_server.start()
+    return _session_server
 
 
 @pytest.fixture(scope="session")

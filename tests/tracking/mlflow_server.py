@@ -30,9 +30,12 @@ class Server:
         self.uri = f"http://127.0.0.1:{self.port}"
         self.database = f"sqlite:///{folder / 'server.db'}"
         """Read directly where only the content counts, as that is ten times quicker."""
-        self.start()
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Return when it answers; at once where it does already."""
+        if self._process is not None and self._process.poll() is None:
+            return
         folder = self._folder
         self._log = (folder / "server.log").open("ab")
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
@@ -47,7 +50,6 @@ class Server:
             command, cwd=folder, env=env, stdout=self._log, stderr=self._log, start_new_session=True
         )
 
-    def wait(self) -> None:
         until = time.monotonic() + _START_S
         while time.monotonic() < until and self._process.poll() is None:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):
@@ -56,6 +58,9 @@ class Server:
         raise RuntimeError(f"the MLflow server did not start; see {self._log.name}")
 
     def kill(self) -> None:
+        """With all its processes; nothing where it was never started."""
+        if self._process is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=30)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from made_sweep import MadeSweep
 from mlflow_server import Server, Wire, answering, free_port
-from test_tracking_stores import VERDICT, check_sweep, write_again
+from read_back import held
+from test_tracking_live import VERDICT, check_sweep, write_again
 
 from orchestrator.tracking import Tracker, TrackingSummary, tracker
 
@@ -78,31 +79,6 @@ def test_a_server_that_was_never_up(files: Path) -> None:
     assert f"report {sweep.sweep_id}" in driver.said[0]
 
 
-def test_a_server_killed_midway(server: Server, store_uri: str, files: Path) -> None:
-    sweep = MadeSweep(sweep_id="killed")
-    driver = Driver(server.uri, sweep, files)
-    driver.go(12)
-    until = time.monotonic() + 30
-    while not driver.tracker.link("digits").url.startswith(f"{server.uri}/#/experiments/"):
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    time.sleep(1)
-    server.kill()
-    try:
-        driver.go()
-        summary = driver.end(timeout_s=15)
-    finally:
-        server.start()
-    assert not summary.complete
-    assert len(driver.said) == 1
-    assert write_again(sweep, store_uri, files).complete
-    check_sweep(store_uri, sweep)
-    server.wait()
-    for _ in range(2):
-        assert write_again(sweep, server.uri, files).complete
-        check_sweep(server.database, sweep)
-
-
 def test_a_cut_wire_that_is_mended_loses_nothing(server: Server, files: Path) -> None:
     wire = Wire(server.port)
     sweep = MadeSweep(sweep_id="mended")
@@ -136,7 +112,8 @@ def test_a_slow_server_costs_the_sweep_nothing(server: Server, files: Path) -> N
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_a_server_that_refuses_or_fails(status: int, files: Path) -> None:
+def test_a_server_that_refuses_or_fails(status: int, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with answering(status, "You shall not pass") as uri:
         driver = Driver(uri, MadeSweep(), files)
         driver.go()
@@ -154,3 +131,25 @@ def test_a_database_that_is_none(tmp_path: Path, files: Path) -> None:
     summary = driver.end(timeout_s=5)
     assert not summary.complete
     assert len(driver.said) == 1
+
+
+def test_a_server_killed_midway(server: Server, store_uri: str, files: Path) -> None:
+    sweep = MadeSweep(sweep_id="killed")
+    driver = Driver(server.uri, sweep, files)
+    driver.go(12)
+    until = time.monotonic() + 30
+    while not driver.tracker.link("digits").url.startswith(f"{server.uri}/#/experiments/"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(1)
+    server.kill()
+    driver.go()
+    summary = driver.end(timeout_s=15)
+    assert not summary.complete
+    assert len(driver.said) == 1
+    assert write_again(sweep, store_uri, files).complete
+    check_sweep(store_uri, sweep)
+    assert {run.status for run in held(server.database, sweep).values()} >= {"RUNNING"}
+    for _ in range(2):  # no server is there to take files, its database is
+        write_again(sweep, server.database, files, files={})
+        check_sweep(server.database, sweep)

@@ -26,7 +26,7 @@ def _save(folder: Path, name: str) -> Any:
         "patch_size": 8,
         "num_labels": 7,
     }
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # not the seed that controls are built under
     config = getattr(transformers, f"{name}Config")(**sizes)
     model = getattr(transformers, f"{name}ForImageClassification")(config).eval()
     model.save_pretrained(folder)

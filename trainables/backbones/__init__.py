@@ -10,7 +10,6 @@ from trainables.backbones.hf import build_hf
 from trainables.backbones.timm import build_timm
 from trainables.backbones.torchvision import build_torchvision
 from trainables.catalog import BackboneSpec
-from trainables.errors import UnknownName
 
 __all__ = ["Backbone", "Preprocessing", "build", "replace_head"]
 
@@ -30,10 +29,7 @@ def build(spec: BackboneSpec) -> Backbone:
         WeightsUnavailable: the checkpoint is neither on this machine nor to be fetched.
         MissingExtra: the checkpoint comes with a package that is not installed.
     """
-    builder = _BUILDERS.get(spec.source)
-    if builder is None:
-        raise UnknownName(f"backbone {spec.name!r}: only {' and '.join(_BUILDERS)} can be built so far")
     with torch.random.fork_rng(devices=[]):
         # Of the CPU alone: `torch.manual_seed` would reseed, and not restore, every GPU as well.
         torch.default_generator.manual_seed(0)
-        return builder(spec)
+        return _BUILDERS[spec.source](spec)

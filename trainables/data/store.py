@@ -97,17 +97,21 @@ def _scratch(path: Path) -> Iterator[Path]:
 
 def _square(image: Image.Image, side: int, crop_frac: float, resampling: Image.Resampling) -> Image.Image:
     """Shorter side to ``side / crop_frac``, central square of `side`; only what is kept is computed."""
-    scale = round(side / crop_frac) / min(image.size)
+    shorter = round(side / crop_frac)
     # The crop as a box in the original: a panorama of 20,000 x 1 pixels would otherwise be blown up to
     # gigabytes of which one square is kept.
-    (left, right), (top, bottom) = (_crop(length, scale, side) for length in image.size)
+    (left, right), (top, bottom) = (
+        _crop(length, length * shorter // min(image.size), side) for length in image.size
+    )
     return image.resize((side, side), resampling, box=(left, top, right, bottom))
 
 
-def _crop(length: int, scale: float, side: int) -> tuple[float, float]:
-    """Where, in the original, the central `side` pixels of `length` resized by `scale` begin and end."""
-    resized = max(side, round(length * scale))
-    start = (resized - side) // 2
+def _crop(length: int, resized: int, side: int) -> tuple[float, float]:
+    """Where, in the original, the central `side` pixels of `length` resized to `resized` begin and end.
+
+    Rounded as torchvision's ``Resize`` and ``CenterCrop``, which the checkpoints were published with.
+    """
+    start = round((resized - side) / 2)
     return start * length / resized, min(length, (start + side) * length / resized)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,12 @@ def check_sweep(uri: str, sweep: MadeSweep) -> dict[str, Held]:
     return runs
 
 
+def copied(uri: str) -> str:
+    """A second store, as empty as the first."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    return f"sqlite:///{shutil.copyfile(path, path.with_name('elsewhere.db'))}"
+
+
 def check_parent(parent: Held) -> None:
     """The sweep's own run."""
     assert (parent.status, parent.parent) == ("FINISHED", "")
@@ -125,8 +132,9 @@ def check_experiment(uri: str, sweep: MadeSweep) -> None:
     assert "hunter2" not in files["config/sweep.yaml"]
 
 
-def test_sqlite_live_then_replayed(store_uri: str, tmp_path: Path) -> None:
+def test_sqlite_live_then_replayed_there_and_elsewhere(store_uri: str, tmp_path: Path) -> None:
     sweep = MadeSweep()
+    elsewhere = copied(store_uri)
     summary = log_live(sweep, store_uri, tmp_path / "files")
     assert (summary.complete, summary.error, summary.runs_written) == (True, None, 10)
     assert "viewStateShareKey=" in summary.links["digits"].url
@@ -136,6 +144,14 @@ def test_sqlite_live_then_replayed(store_uri: str, tmp_path: Path) -> None:
     assert held(store_uri, sweep) == live
     assert not (tmp_path / "mlruns").exists()
     assert (tmp_path / "store" / "mlartifacts").is_dir()
+
+    again = write_again(sweep, elsewhere, tmp_path / "files")
+    assert (again.complete, again.runs_written) == (True, 10)
+    replayed = check_sweep(elsewhere, sweep)
+    check_experiment(elsewhere, sweep)
+    assert without_times(replayed) == without_times(live)
+    assert write_again(sweep, elsewhere, tmp_path / "files").complete
+    assert held(elsewhere, sweep) == replayed
 
 
 def test_server_live_then_replayed(server: Server, tmp_path: Path) -> None:
@@ -147,20 +163,6 @@ def test_server_live_then_replayed(server: Server, tmp_path: Path) -> None:
     check_experiment(server.uri, sweep)
     assert write_again(sweep, server.uri, tmp_path / "files").complete
     assert held(server.database, sweep) == live
-
-
-def test_a_replay_alone_gives_what_a_live_sweep_gives(store_uri: str, tmp_path: Path) -> None:
-    sweep = MadeSweep()
-    uri = store_uri.replace("mlflow.db", "again.db")
-    Path(uri.removeprefix("sqlite:///")).write_bytes(Path(store_uri.removeprefix("sqlite:///")).read_bytes())
-    log_live(sweep, store_uri, tmp_path / "files")
-    summary = write_again(sweep, uri, tmp_path / "files")
-    assert (summary.complete, summary.runs_written) == (True, 10)
-    replayed = check_sweep(uri, sweep)
-    check_experiment(uri, sweep)
-    assert without_times(replayed) == without_times(held(store_uri, sweep))
-    assert write_again(sweep, uri, tmp_path / "files").complete
-    assert held(uri, sweep) == replayed
 
 
 def test_an_interrupted_sweep_is_completed_after_its_resume(store_uri: str, tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_an_interrupted_sweep_is_completed_after_its_resume(store_uri: str, tmp_
 
 
 def test_a_running_sweep_is_left_running_by_a_replay_from_beside_it(store_uri: str, tmp_path: Path) -> None:
-    sweep = MadeSweep()
+    sweep = MadeSweep(num_trials=1, num_confirmations=0)
     driver = Tracker(sweep.info, store_uri, say=unheard)
     driver.start()
     driver.run_started(as_started(sweep.trials()[0]))
@@ -200,7 +202,7 @@ def test_a_running_sweep_is_left_running_by_a_replay_from_beside_it(store_uri: s
 def test_a_run_created_twice_is_reduced_to_one(store_uri: str, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
-    sweep = MadeSweep()
+    sweep = MadeSweep(num_trials=1, num_confirmations=0)
     write_again(sweep, store_uri, tmp_path / "files")
     before = held(store_uri, sweep)
     client = MlflowClient(tracking_uri=store_uri)
@@ -212,7 +214,7 @@ def test_a_run_created_twice_is_reduced_to_one(store_uri: str, tmp_path: Path) -
 
 
 def test_a_new_ranking_takes_the_place_of_the_old(store_uri: str, tmp_path: Path) -> None:
-    sweep = MadeSweep()
+    sweep = MadeSweep(num_trials=1, num_confirmations=0)
     write_again(sweep, store_uri, tmp_path / "files")
     write_again(sweep, store_uri, tmp_path / "files", ranking=sweep.ranking(0.9))
     model = f"{sweep.sweep_id}/digits/{SECOND}/model"
