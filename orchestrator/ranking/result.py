@@ -23,7 +23,7 @@ from orchestrator.ranking.interval import (
 )
 from orchestrator.ranking.options import COMPONENTS, MEASURED, RankingOptions
 from orchestrator.ranking.schema import PAIRS, RANKING
-from orchestrator.ranking.score import Estimate, Evidence, estimate, gather
+from orchestrator.ranking.score import FLOOR, Estimate, Evidence, estimate, gather
 from orchestrator.ranking.study import read_studies
 from orchestrator.ranking.verdict import Variances, Verdict, binding_limit, needed_num_test, sentences
 
@@ -146,8 +146,8 @@ class _Task:
                         "tied_with_leader": not bool(self.attainable.better[0, index]),
                         "p_best": float(p_best[index]),
                         "score": value.score,
-                        "ci_low": value.score - quantile * math.sqrt(own),
-                        "ci_high": value.score + quantile * math.sqrt(own + value.regret_square),
+                        "ci_low": max(FLOOR, value.score - quantile * math.sqrt(own)),
+                        "ci_high": min(1.0, value.score + quantile * math.sqrt(own + value.regret_square)),
                         "quality": value.quality,
                         "quality_sd": math.sqrt(value.quality_variance + float(self.own_examples[index])),
                         "ease": value.ease,

@@ -18,11 +18,11 @@ from orchestrator.ranking.interval import run_noise
 from orchestrator.ranking.study import Run, Study, TestResult, collapsed
 from orchestrator.ranking.surface import Array, fit
 
-__all__ = ["MIN_COMPLETED", "MIN_CONFIRMATIONS", "Estimate", "Evidence", "estimate", "gather", "normalise"]
+__all__ = ["FLOOR", "MIN_COMPLETED", "MIN_CONFIRMATIONS", "Estimate", "Evidence", "estimate", "gather", "normalise"]
 
 MIN_CONFIRMATIONS = 2
 MIN_COMPLETED = 3
-FLOOR = -0.2
+FLOOR = -0.2  # least chance-normalised score: below chance is below chance
 
 _DRAWS = 1_000
 _CANDIDATES = 128  # random configurations: where draws are searched and random search is replayed

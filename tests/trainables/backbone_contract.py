@@ -73,7 +73,7 @@ class BackboneContract:
     @pytest.fixture
     def backbone(self, case: Case) -> Iterator[Backbone]:
         """A copy that a test may change."""
-        yield copy.deepcopy(case.backbone)
+        return copy.deepcopy(case.backbone)
 
     def test_its_output_equals_the_original_to_the_bit(self, case: Case) -> None:
         with torch.inference_mode():
@@ -185,3 +185,6 @@ class BackboneContract:
         assert 0 < preprocessing.crop_frac <= 1
         assert preprocessing.interpolation in ("bilinear", "bicubic")
         assert len(preprocessing.mean) == len(preprocessing.std) == 3
+
+    def test_it_is_built_in_eval_mode(self, case: Case) -> None:
+        assert not any(module.training for module in case.backbone.modules())

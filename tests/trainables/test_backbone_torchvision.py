@@ -75,7 +75,11 @@ def test_the_untrained_control_is_fed_like_the_default_checkpoint() -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "weights", "side"),
-    [("vit_b_16", "IMAGENET1K_V1", 224), ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", 384), ("vit_h_14", None, 518)],
+    [
+        ("vit_b_16", "IMAGENET1K_V1", 224),
+        ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", 384),
+        ("vit_h_14", None, 518),
+    ],
 )
 def test_a_vision_transformer_is_built_for_the_size_of_its_checkpoint(
     architecture: str, weights: str | None, side: int, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from trainables.backbones import build
 from trainables.catalog import lookup
 from trainables.errors import UnknownName, WeightsUnavailable

@@ -52,7 +52,9 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 def normalised(task: Task, split: Split) -> tuple[Tensor, Tensor]:
     images = split.images[split.rows].float() / 255
-    return (images - torch.tensor(task.mean).view(3, 1, 1)) / torch.tensor(task.std).view(3, 1, 1), split.labels
+    return (images - torch.tensor(task.mean).view(3, 1, 1)) / torch.tensor(task.std).view(
+        3, 1, 1
+    ), split.labels
 
 
 class TestMeasurement:
@@ -121,7 +123,9 @@ class TestMeasurement:
 
 
 class TestTestSplit:
-    def test_it_measures_the_best_epoch_and_gives_the_training_state_back(self, make: Make, digits: Task) -> None:
+    def test_it_measures_the_best_epoch_and_gives_the_training_state_back(
+        self, make: Make, digits: Task
+    ) -> None:
         finetuner = make(max_epochs=4)
         at_best: dict[str, Tensor] = {}
         for metrics in finetuner.epochs():
@@ -164,7 +168,7 @@ class TestDeterminism:
         first = make()
         expected = [measured(m) for m in first.epochs()]
         torch.manual_seed(1234)
-        np.random.seed(5)  # noqa: NPY002
+        np.random.seed(5)
         torch.rand(7)
         list(make(seed=9, batch_size=5, max_epochs=1).epochs())
         second = make()
@@ -235,7 +239,9 @@ class TestResume:
     def test_other_frozen_weights_than_at_the_start_are_refused(self, make: Make) -> None:
         first, second = make(freeze_depth=3), make(freeze_depth=4)
         first.train_epoch()
-        with pytest.raises(FrozenMoved, match="4 frozen blocks of torchvision/mobilenet_v3_small@random differ"):
+        with pytest.raises(
+            FrozenMoved, match="4 frozen blocks of torchvision/mobilenet_v3_small@random differ"
+        ):
             second.load_state_dict(first.state_dict())
 
 
@@ -254,18 +260,26 @@ class TestFreezing:
         before = weights(finetuner)
         finetuner.train_epoch()
         after = weights(finetuner)
-        moved = {int(n.split(".")[1]) for n in after if n.startswith("blocks.") and not torch.equal(before[n], after[n])}
+        moved = {
+            int(n.split(".")[1])
+            for n in after
+            if n.startswith("blocks.") and not torch.equal(before[n], after[n])
+        }
         assert moved == set(range(freeze_depth, 14))
 
     def test_a_moved_tensor_fails_the_epoch(self, make: Make) -> None:
         finetuner = make(freeze_depth=5)
         finetuner.train_epoch()
         dict(finetuner.backbone.blocks[2].named_buffers()).popitem()[1].add_(1)
-        with pytest.raises(FrozenMoved, match=f"a tensor in the 5 frozen blocks of {NAME} changed in epoch 2"):
+        with pytest.raises(
+            FrozenMoved, match=f"a tensor in the 5 frozen blocks of {NAME} changed in epoch 2"
+        ):
             finetuner.train_epoch()
 
     def test_too_deep_is_refused_with_the_number_of_blocks(self, make: Make) -> None:
-        with pytest.raises(InvalidConfig, match=r"in \[0, 14\] for .*mobilenet_v3_small.* has 14 blocks; got 15"):
+        with pytest.raises(
+            InvalidConfig, match=r"in \[0, 14\] for .*mobilenet_v3_small.* has 14 blocks; got 15"
+        ):
             make(freeze_depth=15)
 
     def test_what_trains_is_counted(self, make: Make) -> None:
@@ -301,7 +315,14 @@ class TestBatches:
 
     @pytest.mark.parametrize(
         ("batch_size", "sizes"),
-        [(8, [8, 8, 8, 9]), (10, [10, 10, 10, 3]), (11, [11] * 3), (32, [33]), (64, [33]), (2, [2] * 15 + [3])],
+        [
+            (8, [8, 8, 8, 9]),
+            (10, [10, 10, 10, 3]),
+            (11, [11] * 3),
+            (32, [33]),
+            (64, [33]),
+            (2, [2] * 15 + [3]),
+        ],
     )
     def test_all_other_batches_are_as_asked(
         self, make: Make, monkeypatch: pytest.MonkeyPatch, batch_size: int, sizes: list[int]

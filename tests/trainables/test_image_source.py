@@ -164,7 +164,9 @@ class TestFolders:
         assert source.given_split is not None
         parts = [name.split("/")[0] for name in source.names]
         assert [("train", "val", "test")[part] for part in source.given_split] == parts
-        assert [source.class_names[label] for label in source.labels] == [n.split("/")[1] for n in source.names]
+        assert [source.class_names[label] for label in source.labels] == [
+            n.split("/")[1] for n in source.names
+        ]
 
     def test_hidden_files_and_folders_are_not_data(self, image_folder: Path) -> None:
         before = open_source(str(image_folder)).names

@@ -55,7 +55,9 @@ def test_labels_follow_their_images(image_folder: Path, cache: Path, preprocessi
     for split in (task.train, task.val, task.test):
         images, labels = split.batch(torch.randperm(len(split)))
         brightest = images.float().mean(dim=(2, 3)).argmax(dim=1)
-        assert [task.class_names[label] for label in labels] == [("red", "green", "blue")[c] for c in brightest]
+        assert [task.class_names[label] for label in labels] == [
+            ("red", "green", "blue")[c] for c in brightest
+        ]
 
 
 @pytest.mark.parametrize("change", ["content", "name", "root"])
@@ -150,7 +152,9 @@ def test_images_are_what_the_checkpoints_own_transform_makes_of_them(tmp_path: P
     backbone = build(lookup("torchvision/mobilenet_v3_small@random"))
     rng = np.random.default_rng(0)
     images = []
-    for index, (width, height) in enumerate([(300, 280), (400, 270), (256, 256), (260, 390), (500, 300), (99, 80)]):
+    for index, (width, height) in enumerate(
+        [(300, 280), (400, 270), (256, 256), (260, 390), (500, 300), (99, 80)]
+    ):
         coarse = Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8))
         images.append(coarse.resize((width, height), Image.Resampling.BICUBIC))
         folder = tmp_path / "data" / ("a" if index < 3 else "b")

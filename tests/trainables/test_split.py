@@ -79,14 +79,11 @@ def test_a_held_out_split_has_each_class_in_proportion_to_within_one(problem: tu
     splits = split_or_refuse(spec, labels, parts)
     if splits is None:
         return
-    pool = np.arange(len(labels)) if parts is None else np.flatnonzero(parts == 0)
-    if parts is not None and (parts == 2).any():
-        pool_of_test = np.flatnonzero(parts == 2)
-    else:
-        pool_of_test = pool
-    share = len(splits.test) / len(pool_of_test)
+    came_in = np.zeros_like(labels) if parts is None else parts
+    pool = np.flatnonzero(came_in == (2 if (came_in == 2).any() else 0))
+    share = len(splits.test) / len(pool)
     for c in np.unique(labels):
-        assert abs((labels[splits.test] == c).sum() - share * (labels[pool_of_test] == c).sum()) < 1
+        assert abs((labels[splits.test] == c).sum() - share * (labels[pool] == c).sum()) < 1
 
 
 @settings(deadline=None, max_examples=100)
@@ -143,7 +140,10 @@ def test_fewer_training_samples_leave_the_test_split_as_it_is() -> None:
     [
         (TaskSpec(name="t", num_test=101), "num_test asks for 101 samples, 100 are left"),
         (TaskSpec(name="t", num_train=90, num_test=20), "num_train asks for 90 samples, 64 are left"),
-        (TaskSpec(name="t", num_train=3), r"the train split of task 't' \(3 samples\) has no sample of 1 of 4"),
+        (
+            TaskSpec(name="t", num_train=3),
+            r"the train split of task 't' \(3 samples\) has no sample of 1 of 4",
+        ),
         (TaskSpec(name="t", num_val=2), r"the val split of task 't' \(2 samples\) has no sample of 2 of 4"),
     ],
 )

@@ -32,4 +32,4 @@ def build(spec: BackboneSpec) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         # Of the CPU alone: `torch.manual_seed` would reseed, and not restore, every GPU as well.
         torch.default_generator.manual_seed(0)
-        return _BUILDERS[spec.source](spec)
+        return _BUILDERS[spec.source](spec).eval()

@@ -26,10 +26,12 @@ def replace_head(backbone: Backbone, num_classes: int, seed: int) -> None:
         if isinstance(module, nn.Linear | nn.Conv2d)
     ][-1]
     new: nn.Linear | nn.Conv2d
-    if isinstance(old, nn.Linear):
-        new = nn.Linear(old.in_features, num_classes)
-    else:
-        new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1)
+    # torch's own initialisation, which is overwritten, draws from the global generator.
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(old, nn.Linear):
+            new = nn.Linear(old.in_features, num_classes)
+        else:
+            new = nn.Conv2d(old.in_channels, num_classes, kernel_size=1)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         new.weight.normal_(0.0, 0.01, generator=generator)

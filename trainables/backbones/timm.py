@@ -7,7 +7,7 @@ from torch import nn
 from trainables.backbones.chain import Backbone, Preprocessing
 from trainables.backbones.hub import hub_offline, require_hub
 from trainables.backbones.partition import partition
-from trainables.backbones.weights import PACKAGED_WEIGHTS, load_packaged, require_network
+from trainables.backbones.weights import PACKAGED_WEIGHTS, load_packaged
 from trainables.catalog import PACKAGED, RANDOM, BackboneSpec
 from trainables.errors import UnknownName, WeightsUnavailable, did_you_mean
 

@@ -1,0 +1,184 @@
+"""From reports to rows: states are derived, nothing is believed, nothing is counted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twin import epoch_result, leave_test, small_config
+
+from orchestrator.folder import SweepFolder
+from orchestrator.recorder import Recorder
+from orchestrator.request import RunRequest
+from trainables.config import FinetuneConfig
+
+NUM_BLOCKS = 18
+
+
+class Heard:
+    """A listener that keeps what it is told, and checks that it was on disk by then."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self.folder = folder
+        self.started: list[Mapping[str, Any]] = []
+        self.epochs: list[Mapping[str, Any]] = []
+        self.finished: list[tuple[Mapping[str, Any], Mapping[str, Any] | None]] = []
+
+    def run_started(self, run: Mapping[str, Any]) -> None:
+        self.started.append(run)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        self.epochs.append(row)
+        assert self.folder.epochs.read().num_rows == len(self.epochs)
+
+    def run_finished(self, trial: Mapping[str, Any], test: Mapping[str, Any] | None) -> None:
+        self.finished.append((trial, test))
+        assert self.folder.trials.read().num_rows == len(self.finished)
+
+
+class Scene:
+    """One run with its recorder."""
+
+    def __init__(self, storage: Path, *, freeze_depth: int = 3) -> None:
+        self.folder = SweepFolder.create(storage, "s", "")
+        self.heard = Heard(self.folder)
+        self.recorder = Recorder(self.folder, [self.heard])
+        task = small_config().tasks[0]
+        self.request = RunRequest(
+            number=0,
+            phase="tpe",
+            task=task,
+            config=FinetuneConfig(backbone="timm/x@random", freeze_depth=freeze_depth, max_epochs=3, seed=5),
+            num_threads=1,
+            test_file=str(self.folder.test_file(0, 0)),
+        )
+        self.key = (self.request.study, 0)
+        self.recorder.started(self.request, NUM_BLOCKS)
+
+    def epochs(self, *scores: float) -> None:
+        best = -1.0
+        for epoch, score in enumerate(scores, 1):
+            self.recorder.epoch(*self.key, epoch_result(epoch, score, best=score > best))
+            best = max(best, score)
+
+    def row(self) -> dict[str, Any]:
+        [row] = self.folder.trials.read().to_pylist()
+        return dict(row)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_completed_is_reaching_max_epochs_and_the_best_epoch_counts(scene: Scene) -> None:
+    scene.epochs(0.5, 0.8)
+    leave_test(scene.request, 0.7)
+    scene.recorder.finished(*scene.key, epoch_result(3, 0.6, best=False, done=True))
+    row = scene.row()
+    assert (row["state"], row["error"], row["epochs"], row["best_epoch"], row["val_score"]) == (
+        "completed",
+        None,
+        3,
+        2,
+        0.8,
+    )
+    assert (row["train_s"], row["seed"], row["freeze_frac"]) == (pytest.approx(1.5), 5, 3 / NUM_BLOCKS)
+    [test] = scene.folder.tests.read().to_pylist()
+    assert (test["test_score"], test["correct"]) == (0.7, b"\xf0")
+    assert [e["epoch"] for e in scene.heard.epochs] == [1, 2, 3]
+    [(trial, heard_test)] = scene.heard.finished
+    assert (trial["state"], heard_test and heard_test["test_score"]) == ("completed", 0.7)
+
+
+def test_stopped_is_ending_before_max_epochs_whatever_ray_says(scene: Scene) -> None:
+    scene.epochs(0.5)
+    scene.recorder.finished(*scene.key, epoch_result(2, 0.6, done=True))
+    row = scene.row()
+    assert (row["state"], row["error"], row["epochs"], row["val_score"]) == ("stopped", None, 2, 0.6)
+    assert len(scene.folder.tests.read()) == 0
+    assert scene.heard.finished[0][1] is None
+
+
+def test_a_stopped_trial_is_not_tested_even_where_a_test_was_left(scene: Scene) -> None:
+    leave_test(scene.request)
+    scene.recorder.finished(*scene.key, epoch_result(1, 0.6))
+    assert scene.row()["state"] == "stopped"
+    assert len(scene.folder.tests.read()) == 0
+
+
+def test_diverged_is_failed_with_its_reason_and_without_an_epoch_row(scene: Scene) -> None:
+    scene.epochs(0.5)
+    scene.recorder.finished(
+        *scene.key, {"epoch": 1, "error": "diverged: train loss is nan in epoch 2", "done": True, "node": "n"}
+    )
+    row = scene.row()
+    assert (row["state"], row["error"]) == ("failed", "diverged: train loss is nan in epoch 2")
+    assert (row["epochs"], row["val_score"], row["node"]) == (1, 0.5, "n")
+    assert len(scene.folder.epochs.read()) == 1
+
+
+def test_a_worker_that_died_tells_by_its_file(scene: Scene) -> None:
+    scene.request.error_file.write_text("Traceback (most recent call last):\n  ...\nMemoryError: 3 GiB\n\n")
+    scene.epochs(0.5)
+    scene.recorder.finished(*scene.key, None, died=True)
+    row = scene.row()
+    assert (row["state"], row["error"], row["epochs"]) == ("failed", "MemoryError: 3 GiB", 1)
+    assert row["duration_s"] >= 0
+
+
+@pytest.mark.parametrize("left", [None, "", " \n\n"])
+def test_a_worker_that_died_without_a_word(scene: Scene, left: str | None) -> None:
+    if left is not None:
+        scene.request.error_file.write_text(left)  # a full disk
+    scene.recorder.finished(*scene.key, None, died=True)
+    row = scene.row()
+    assert (row["state"], row["epochs"], row["val_score"], row["best_epoch"]) == ("failed", 0, None, None)
+    assert row["error"]
+
+
+def test_a_worker_that_dies_after_its_last_epoch_has_failed(scene: Scene) -> None:
+    scene.epochs(0.5, 0.6, 0.7)
+    leave_test(scene.request)
+    scene.recorder.finished(*scene.key, None, died=True)
+    assert scene.row()["state"] == "failed"
+    assert len(scene.folder.tests.read()) == 0
+
+
+def test_all_epochs_without_a_test_measurement_is_failed_not_silently_completed(scene: Scene) -> None:
+    scene.epochs(0.5, 0.6)
+    scene.recorder.finished(*scene.key, epoch_result(3, 0.7, done=True))
+    row = scene.row()
+    assert row["state"] == "failed"
+    assert str(scene.request.test_file) in row["error"]
+    assert len(scene.folder.tests.read()) == 0
+
+
+def test_an_epoch_told_twice_or_late_counts_once(scene: Scene) -> None:
+    scene.epochs(0.5, 0.6)
+    for epoch in (2, 1):
+        scene.recorder.epoch(*scene.key, epoch_result(epoch, 0.9))
+    last = epoch_result(3, 0.7, done=True)
+    leave_test(scene.request)
+    scene.recorder.epoch(*scene.key, last)
+    scene.recorder.finished(*scene.key, last)
+    assert scene.folder.epochs.read()["epoch"].to_pylist() == [1, 2, 3]
+    assert scene.row()["train_s"] == pytest.approx(1.5)
+    assert scene.row()["val_score"] == 0.7
+
+
+def test_values_without_effect_are_null(tmp_path: Path) -> None:
+    probe = Scene(tmp_path, freeze_depth=NUM_BLOCKS)
+    probe.recorder.finished(*probe.key, epoch_result(1, 0.5))
+    row = probe.row()
+    assert (row["learning_rate"], row["layer_decay"], row["freeze_frac"]) == (None, None, 1.0)
+    assert row["head_learning_rate"] > 0
+
+
+def test_a_request_travels_to_a_worker_and_back(scene: Scene) -> None:
+    config = scene.request.to_tune()
+    assert config["study"] == "digits:timm/x@random"
+    assert RunRequest.from_tune({**config, "trial_id": "t"}) == scene.request
+    assert [key for key in config if "test" in key] == ["test_file"]

@@ -1,0 +1,172 @@
+"""A sweep's searcher, studies and recorder at work, with made-up results in place of Ray and training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+from orchestrator.config import SweepConfig, sweep_from_mapping
+from orchestrator.folder import SweepFolder
+from orchestrator.plan import plan
+from orchestrator.recorder import Listener, Recorder
+from orchestrator.request import RunRequest
+from orchestrator.search import StudySearcher
+from orchestrator.study import Study
+
+__all__ = ["Twin", "epoch_result", "leave_test", "small_config"]
+
+NUM_BLOCKS = 18
+Outcome = Callable[[RunRequest, int], float | str]
+"""Of a run and an epoch: the validation score, or ``stop``, ``diverge`` or ``die``."""
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def small_config(**changes: Any) -> SweepConfig:
+    """Two backbones with the same number of blocks on one task; a key with dots changes one value."""
+    mapping: dict[str, Any] = {
+        "name": "small",
+        "tasks": [{"name": "digits", "num_train": 120, "num_val": 60, "num_test": 120, "image_size": 32}],
+        "backbones": ["timm/tf_efficientnet_lite0", "timm/tf_efficientnet_lite0@random"],
+        "budget": {"trials": 4, "random_trials": 2, "max_epochs": 2},
+        "confirmation": {"seeds": 2},
+        "finetune": {"batch_size": 40},
+    }
+    for key, value in changes.items():
+        section, _, name = key.rpartition("__")
+        (mapping[section] if section else mapping)[name] = value
+    return sweep_from_mapping(mapping)
+
+
+def epoch_result(epoch: int, score: float, *, best: bool = True, done: bool = False) -> dict[str, Any]:
+    """What a worker reports of an epoch."""
+    return {
+        "epoch": epoch,
+        "step": 3 * epoch,
+        "train_loss": 1.0 / epoch,
+        "val_loss": 1.1 / epoch,
+        "val_accuracy": score,
+        "val_f1_macro": score,
+        "val_score": score,
+        "train_s": 0.5,
+        "eval_s": 0.1,
+        "is_best": best,
+        "metric": "accuracy",
+        "num_val": 60,
+        "num_params": 1000,
+        "num_params_trainable": 100,
+        "frozen_digest": "0" * 16,
+        "duration_s": 0.7 * epoch,
+        "memory_mib": None,
+        "device": "cpu",
+        "node": "here",
+        "done": done,
+    }
+
+
+def leave_test(request: RunRequest, score: float = 0.75) -> None:
+    """What a worker leaves of a completed run."""
+    row = {
+        "study": request.study,
+        "number": request.number,
+        "metric": "accuracy",
+        "test_score": score,
+        "test_loss": 0.5,
+        "test_accuracy": score,
+        "test_f1_macro": score,
+        "chance": 0.1,
+        "num_test": 8,
+        "correct": "f0",
+    }
+    Path(request.test_file).write_text(json.dumps(row), encoding="utf-8")
+
+
+class Twin:
+    """One driver of one sweep. Runs are named by Tune's trial ids, here ``t0``, ``t1``, ..."""
+
+    def __init__(self, config: SweepConfig, storage: Path, listeners: tuple[Listener, ...] = ()) -> None:
+        self.config = config
+        self.plan = plan(config)
+        self.folder = SweepFolder.create(storage, config.name, "name: small\n")
+        self.ledger = JournalStorage(JournalFileBackend(str(self.folder.ledger_file)))
+        self.studies = self.make_studies()
+        self.recorder = Recorder(self.folder, listeners)
+        self.searcher = StudySearcher(self.studies, self.recorder)
+        self.requests: dict[str, RunRequest] = {}
+        self._epochs: dict[str, int] = {}
+        self._best: dict[str, float] = {}
+
+    def make_studies(self) -> list[Study]:
+        """Fresh ones on the sweep's ledger."""
+        return [
+            Study(
+                study,
+                index=index,
+                num_blocks=NUM_BLOCKS,
+                config=self.config,
+                folder=self.folder,
+                storage=self.ledger,
+                trials=self.folder.trials.read,
+            )
+            for index, study in enumerate(self.plan.studies)
+        ]
+
+    @property
+    def running(self) -> list[str]:
+        return list(self._epochs)
+
+    def suggest(self) -> RunRequest | str | None:
+        """Ask for a run, as a free slot does."""
+        trial_id = f"t{len(self.requests)}"
+        config = self.searcher.suggest(trial_id)
+        if not isinstance(config, Mapping):
+            return config
+        self.requests[trial_id] = request = RunRequest.from_tune(config)
+        self._epochs[trial_id] = 0
+        self._best[trial_id] = -1.0
+        return request
+
+    def advance(self, trial_id: str, outcome: Outcome) -> bool:
+        """One more epoch of a run. Returns whether it ended."""
+        request = self.requests[trial_id]
+        self._epochs[trial_id] = epoch = self._epochs[trial_id] + 1
+        said = outcome(request, epoch)
+        if said == "die":
+            self.searcher.on_trial_complete(trial_id, error=True)
+        elif said == "diverge":
+            result = {"epoch": epoch - 1, "error": "diverged: train loss is nan in epoch 1", "done": True}
+            self.searcher.on_trial_complete(trial_id, result=result)
+        else:
+            stop = said == "stop"
+            score = 0.2 if stop else float(said)
+            done = epoch == request.config.max_epochs
+            result = epoch_result(epoch, score, best=score > self._best[trial_id], done=done or stop)
+            self._best[trial_id] = max(score, self._best[trial_id])
+            if not done and not stop:
+                self.searcher.on_trial_result(trial_id, result)
+                return False
+            if done:
+                leave_test(request)
+            self.searcher.on_trial_complete(trial_id, result=result)
+        del self._epochs[trial_id]
+        return True
+
+    def run(self, outcome: Outcome, slots: int = 2, most: int = 10_000) -> list[RunRequest]:
+        """Keep `slots` runs going, the oldest first to end, until FINISHED or `most` have been handed out."""
+        while True:
+            while len(self._epochs) < slots and len(self.requests) < most:
+                said = self.suggest()
+                if said == "FINISHED":
+                    assert not self._epochs
+                    return list(self.requests.values())
+                if said is None:
+                    assert self._epochs, "nothing runs and nothing is handed out"
+                    break
+            if not self._epochs:
+                return list(self.requests.values())
+            self.advance(self.running[0], outcome)
