@@ -16,7 +16,7 @@ from orchestrator.folder import SweepFolder
 from orchestrator.plan import Plan
 from orchestrator.recorder import Listener, Recorder
 
-__all__ = ["StudyFacts", "run_sweep"]
+__all__ = ["StudyFacts", "run_studies", "run_sweep"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +63,7 @@ def run_sweep(
             num_slots = slots(config.resources)
             facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan))
             on_facts(facts)
-            _fit(config, plan, folder, facts, num_slots, Recorder(folder, listeners))
+            run_studies(config, plan, folder, facts, num_slots=num_slots, recorder=Recorder(folder, listeners))
 
 
 def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
@@ -97,14 +97,28 @@ def _checked(plan: Plan, found: list[dict[str, Any]]) -> list[StudyFacts]:
     ]
 
 
-def _fit(
+def run_studies(
     config: SweepConfig,
     plan: Plan,
     folder: SweepFolder,
-    facts: list[StudyFacts],
+    facts: Sequence[StudyFacts],
+    *,
     num_slots: int,
     recorder: Recorder,
+    worker: type[Any] | None = None,
+    reuse_actors: bool = True,
 ) -> None:
+    """Run every study of `plan` behind one Tuner, on the Ray that is connected.
+
+    Args:
+        facts: one per study, in the plan's order.
+        num_slots: trials at a time.
+        worker: the Tune trainable; None is `FinetuneWorker`.
+        reuse_actors: whether a worker process takes one trial after another.
+
+    Raises:
+        EnvironmentUnusable: the folder can no longer be written; what was recorded stays readable.
+    """
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
     from ray import tune
@@ -132,7 +146,7 @@ def _fit(
     searcher = StudySearcher(studies, recorder)
     tuner = tune.Tuner(
         tune.with_resources(
-            FinetuneWorker, {"cpu": config.resources.cpus_per_trial, "gpu": trial_gpus(config.resources)}
+            worker or FinetuneWorker, {"cpu": config.resources.cpus_per_trial, "gpu": trial_gpus(config.resources)}
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -140,7 +154,7 @@ def _fit(
             num_samples=-1,
             # Without it Tune keeps one pending trial behind any custom searcher, and slots stand idle.
             max_concurrent_trials=num_slots,
-            reuse_actors=True,
+            reuse_actors=reuse_actors,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),

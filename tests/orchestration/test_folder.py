@@ -49,7 +49,7 @@ def test_find_sweep_says_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no sweep in .*; start one with: python -m orchestrator sweep"):
         find_sweep(None, tmp_path / "none")
     folder = SweepFolder.create(tmp_path, "digits", "")
-    with pytest.raises(UsageError, match=rf"no sweep 'digit.*'; did you mean '{folder.sweep_id}'\?$".replace("'; did", "' in .*; did")):
+    with pytest.raises(UsageError, match=rf"no sweep 'digit-.*; did you mean '{folder.sweep_id}'\?$"):
         find_sweep(folder.sweep_id.replace("digits", "digit"), tmp_path)
     with pytest.raises(UsageError, match=r"no sweep 'x' in [^;]*$"):
         find_sweep("x", tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -71,7 +70,7 @@ class BackboneContract:
         raise NotImplementedError("a subclass overrides this fixture, parametrised by architecture")
 
     @pytest.fixture
-    def backbone(self, case: Case) -> Iterator[Backbone]:
+    def backbone(self, case: Case) -> Backbone:
         """A copy that a test may change."""
         return copy.deepcopy(case.backbone)
 

@@ -56,7 +56,7 @@ def test_the_random_control_has_other_weights(tmp_path: Path) -> None:
 
 
 def test_missing_folder_is_named() -> None:
-    with pytest.raises(WeightsUnavailable, match="there is no folder .*nowhere"):
+    with pytest.raises(WeightsUnavailable, match=r"there is no folder .*nowhere"):
         build(lookup("hf/./nowhere"))
 
 

@@ -10,40 +10,25 @@ from typing import Any
 
 import pytest
 
+from trainables.__main__ import main
+
 SMALL = ["--backbone", "torchvision/mobilenet_v3_small@random", "--image-size", "32", "--num-threads", "1"]
 SMALL += ["--num-train", "40", "--num-val", "20", "--max-epochs", "2", "--freeze-depth", "12"]
 
 
-def run(*arguments: str, before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
-    """The command with code around it, in a process of its own."""
+@pytest.fixture(scope="module")
+def finished() -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, which then says on standard error what it has loaded."""
     script = f"""
 import runpy, sys
-{before}
-sys.argv = ["trainables", *{list(arguments)!r}]
+sys.argv = ["trainables", *{SMALL!r}]
 try:
     runpy.run_module("trainables", run_name="__main__", alter_sys=True)
-except SystemExit as end:
-    code = end.code
-{after}
-sys.exit(code)
+finally:
+    print(*sorted(sys.modules), file=sys.stderr)
 """
     command = [sys.executable, "-c", script]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def refuse(*arguments: str) -> str:
-    """Standard error of a command line that is refused."""
-    done = run(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
-@pytest.fixture(scope="module")
-def finished() -> subprocess.CompletedProcess[str]:
-    loaded = "print(*sorted(sys.modules), file=sys.stderr)"
-    return run(*SMALL, after=loaded)
 
 
 def test_every_line_is_json(finished: subprocess.CompletedProcess[str]) -> None:
@@ -76,17 +61,31 @@ def test_nothing_of_the_orchestration_is_imported(finished: subprocess.Completed
         (["--backbone", "timm/resnet18", "--batch-size", "0"], "error: batch_size must be >= 1, got 0"),
         (["--backbone", "tim/resnet18"], "did you mean 'timm/resnet18'?"),
         ([*SMALL, "--freeze-depth", "99"], "error: freeze_depth must be in [0, 14]"),
-        ([*SMALL, "--task", "no/such/folder"], "error: data 'no/such/folder' is neither 'digits' nor a folder"),
+        (
+            [*SMALL, "--task", "no/such/folder"],
+            "error: data 'no/such/folder' is neither 'digits' nor a folder",
+        ),
         ([*SMALL, "--num-train", "5"], "error: the train split of task 'task' (5 samples) has no sample of"),
     ],
 )
-def test_a_usage_error_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
-    assert message in refuse(*arguments)
+def test_a_usage_error_is_told_with_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as end:  # argparse's own
+        code = int(end.code or 0)
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert message in err
 
 
-def test_verbose_shows_the_traceback() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "trainables", "-v", "--backbone", "tim/resnet18"], capture_output=True, text=True
+def test_an_error_has_no_traceback_unless_asked_for() -> None:
+    command = [sys.executable, "-m", "trainables", "--backbone", "tim/resnet18"]
+    plain, verbose = (
+        subprocess.run([*command, *more], capture_output=True, text=True) for more in ((), ("--verbose",))
     )
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
+    assert plain.returncode == 2
+    assert plain.stderr.count("\n") == 1
+    assert "Traceback" in verbose.stderr
