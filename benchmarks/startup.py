@@ -46,7 +46,11 @@ def _first_trial() -> dict[str, float]:
             if line.startswith("[") and first_run != first_run:
                 first_run = now
         process.wait()
-        return {"first_line_s": first_line, "first_run_done_s": first_run, "all_s": time.perf_counter() - started}
+        return {
+            "first_line_s": first_line,
+            "first_run_done_s": first_run,
+            "all_s": time.perf_counter() - started,
+        }
 
 
 def main() -> None:

@@ -88,9 +88,7 @@ def conduct(
 
     status: Status = "FAILED"
     try:
-        run_sweep(
-            config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=keep_facts
-        )
+        run_sweep(config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=keep_facts)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"

@@ -10,9 +10,10 @@ import torch
 
 from trainables.backbones import Backbone, build
 from trainables.catalog import lookup
-from trainables.config import TaskSpec
+from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Task, load_task
 from trainables.errors import TrainableError
+from trainables.finetune import Finetuner
 
 __all__ = ["inspect_study", "load_study"]
 
@@ -60,6 +61,8 @@ def inspect_study(spec: TaskSpec, backbone_name: str, num_threads: int) -> dict[
     torch.set_num_threads(num_threads)
     try:
         backbone, task = load_study(spec, backbone_name)
+        # What no configuration could do must not fail trial by trial, e.g. take images of this size.
+        Finetuner(FinetuneConfig(backbone=backbone_name), backbone, task, device=torch.device("cpu"))
     except TrainableError as error:
         return {"error": str(error)}
     return {

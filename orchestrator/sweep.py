@@ -63,7 +63,9 @@ def run_sweep(
             num_slots = slots(config.resources)
             facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan))
             on_facts(facts)
-            run_studies(config, plan, folder, facts, num_slots=num_slots, recorder=Recorder(folder, listeners))
+            run_studies(
+                config, plan, folder, facts, num_slots=num_slots, recorder=Recorder(folder, listeners)
+            )
 
 
 def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
@@ -92,9 +94,7 @@ def _checked(plan: Plan, found: list[dict[str, Any]]) -> list[StudyFacts]:
     missing = sorted({answer["error"] for answer in found if "error" in answer})
     if missing:
         raise EnvironmentUnusable("\n".join(missing))
-    return [
-        StudyFacts(study=study.key, **answer) for study, answer in zip(plan.studies, found, strict=True)
-    ]
+    return [StudyFacts(study=study.key, **answer) for study, answer in zip(plan.studies, found, strict=True)]
 
 
 def run_studies(
@@ -146,7 +146,8 @@ def run_studies(
     searcher = StudySearcher(studies, recorder)
     tuner = tune.Tuner(
         tune.with_resources(
-            worker or FinetuneWorker, {"cpu": config.resources.cpus_per_trial, "gpu": trial_gpus(config.resources)}
+            worker or FinetuneWorker,
+            {"cpu": config.resources.cpus_per_trial, "gpu": trial_gpus(config.resources)},
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -171,8 +172,8 @@ def run_studies(
     except Exception:
         if isinstance(searcher.failure, OSError):
             raise EnvironmentUnusable(
-                f"the sweep's records in {folder.path} must be writable: {searcher.failure.strerror}; what had "
-                "been recorded stays readable"
+                f"the sweep's records in {folder.path} must be writable: {searcher.failure.strerror}; "
+                "what had been recorded stays readable"
             ) from searcher.failure
         raise
 

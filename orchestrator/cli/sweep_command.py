@@ -136,4 +136,3 @@ def _print(outcome: Outcome, console: Console, config: SweepConfig) -> None:
     lines.append(f"next      python -m orchestrator show {sweep_id}{where}")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
+from orchestrator.display.fitting import Column, fitting_table
 from orchestrator.plan import Plan
 from orchestrator.recorder import Row
 from orchestrator.tracking.color import colors
@@ -161,27 +161,38 @@ class LiveBoard:
             self.say(f"{name} #{trial['number']} failed: {trial['error']}")
 
     def _render(self) -> RenderableType:
-        table = Table(box=None, padding=(0, 1), header_style="dim")
-        table.add_column("backbone", no_wrap=True)
-        table.add_column("best val", justify="right")
-        table.add_column("at", no_wrap=True)
-        for name in ("run", "done", "stop", "fail", "conf"):
-            table.add_column(name, justify="right")
-        table.add_column("", width=14)
-        for study in self._progresses.studies.values():
-            best = study.best
-            table.add_row(
-                Text(study.name, style=study.color),
-                "" if best is None else f"{best['val_score']:.3f}",
-                "" if best is None else describe(best),
-                str(study.running),
-                str(study.counts["completed"]),
-                str(study.counts["stopped"]),
-                Text(str(study.counts["failed"]), style="bold red" if study.counts["failed"] else ""),
-                str(study.num_confirmed),
-                ProgressBar(total=study.total, completed=study.ended, width=14, complete_style=study.color),
-            )
-        return Group(table, Text(self._footer(), style="dim"))
+        studies = list(self._progresses.studies.values())
+        best = [study.best for study in studies]
+
+        def of_best(value: Callable[[Row], str]) -> list[str]:
+            return ["" if trial is None else value(trial) for trial in best]
+
+        def counted(state: str) -> list[str]:
+            return [str(study.counts[state]) for study in studies]
+
+        names = [Text(study.name, style=study.color) for study in studies]
+        failed = [
+            Text(str(study.counts["failed"]), style="bold red" if study.counts["failed"] else "")
+            for study in studies
+        ]
+        bars = [
+            ProgressBar(total=study.total, completed=study.ended, width=12, complete_style=study.color)
+            for study in studies
+        ]
+        columns = (
+            Column(header="backbone", cells=names, rank=0, justify="left"),
+            Column(header="best val", cells=of_best(lambda trial: f"{trial['val_score']:.3f}"), rank=0),
+            Column(header="freeze", cells=of_best(depth), rank=1),
+            Column(header="lr", cells=of_best(lambda trial: rate(trial["learning_rate"])), rank=4),
+            Column(header="head lr", cells=of_best(lambda trial: rate(trial["head_learning_rate"])), rank=7),
+            Column(header="run", cells=[str(study.running) for study in studies], rank=2),
+            Column(header="done", cells=counted("completed"), rank=2),
+            Column(header="stop", cells=counted("stopped"), rank=5),
+            Column(header="fail", cells=failed, rank=2),
+            Column(header="conf", cells=[str(study.num_confirmed) for study in studies], rank=6),
+            Column(header="", cells=bars, rank=3),
+        )
+        return Group(fitting_table(columns, self._console.width), Text(self._footer(), style="dim"))
 
     def _footer(self) -> str:
         left = self._progresses.left_s
@@ -202,6 +213,16 @@ def describe(trial: Row) -> str:
     depth = f"freeze {trial['freeze_depth']}/{trial['num_blocks']}"
     rate = "" if trial["learning_rate"] is None else f", lr {trial['learning_rate']:.1e}"
     return f"{depth}{rate}, head lr {trial['head_learning_rate']:.1e}"
+
+
+def depth(trial: Row) -> str:
+    """``10/18``: frozen of all blocks."""
+    return f"{trial['freeze_depth']}/{trial['num_blocks']}"
+
+
+def rate(value: float | None) -> str:
+    """A learning rate; ``-`` where nothing had it."""
+    return "-" if value is None else f"{value:.1e}"
 
 
 def clock(seconds: float) -> str:

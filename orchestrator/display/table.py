@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.display.board import describe
+from orchestrator.display.board import describe, rate
+from orchestrator.display.fitting import Column, fitting_table
 from orchestrator.ranking import Ranking
 from orchestrator.tracking.naming import short_names
 
@@ -20,31 +21,34 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
     rows = ranking.table.to_pylist()
     for verdict in ranking.verdicts:
         of_task = [row for row in rows if row["task"] == verdict.task]
-        console.print(_ranking_table(verdict.task, of_task))
+        console.print(_ranking_table(verdict.task, of_task, console.width))
         for sentence in verdict.sentences:
             console.print(sentence, highlight=False, markup=False, soft_wrap=not console.is_terminal)
         console.print()
 
 
-def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+    rows = sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["backbone"]))
     names = short_names([row["backbone"] for row in rows])
     num_test = next((row["num_test"] for row in rows if row["num_test"]), None)
     metric = next((row["test_metric"] for row in rows if row["test_metric"]), "score")
-    title = f"{task}: adaptability in points, chance 0, perfect 100"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1))
-    table.add_column("rank", justify="right", no_wrap=True)
-    table.add_column("backbone", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("95 %", justify="right", no_wrap=True)
-    table.add_column(f"test {metric}\n(n = {num_test})", justify="right", no_wrap=True)
-    table.add_column("freeze\ndepth", justify="right", no_wrap=True)
-    table.add_column("lr", justify="right", no_wrap=True)
-    table.add_column("head lr", justify="right", no_wrap=True)
-    table.add_column("trials\n(stopped)", justify="right", no_wrap=True)
-    table.add_column("cost s", justify="right", no_wrap=True)
-    for row in sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["backbone"])):
-        table.add_row(_rank(row), names[row["backbone"]], *_measured(row), *_spent(row))
-    return table
+
+    def each(cell: Callable[[Mapping[str, Any]], str]) -> list[str]:
+        return [cell(row) for row in rows]
+
+    columns = (
+        Column(header="rank", cells=each(_rank), rank=0),
+        Column(header="backbone", cells=each(lambda row: names[row["backbone"]]), rank=0, justify="left"),
+        Column(header="score", cells=each(lambda row: points(row["score"])), rank=0),
+        Column(header="95 %", cells=each(_interval), rank=1),
+        Column(header=f"test {metric}\n(n = {num_test})", cells=each(_confirmed), rank=3),
+        Column(header="freeze\ndepth", cells=each(_depth), rank=1),
+        Column(header="lr", cells=each(lambda row: rate(row["best_learning_rate"])), rank=2),
+        Column(header="head lr", cells=each(lambda row: rate(row["best_head_learning_rate"])), rank=5),
+        Column(header="trials\n(stopped)", cells=each(_trials), rank=6),
+        Column(header="cost s", cells=each(_cost), rank=4),
+    )
+    return fitting_table(columns, width, title=f"{task}: adaptability in points, chance 0, perfect 100")
 
 
 def _rank(row: Mapping[str, Any]) -> str:
@@ -55,27 +59,27 @@ def _rank(row: Mapping[str, Any]) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def _measured(row: Mapping[str, Any]) -> list[str]:
-    rate = row["best_learning_rate"]
-    head_rate = row["best_head_learning_rate"]
-    depth = row["best_freeze_depth"]
-    return [
-        points(row["score"]),
-        "-" if row["ci_low"] is None else f"{points(row['ci_low'])} to {points(row['ci_high'])}",
-        points(row["confirmation_mean"])
-        + ("" if row["confirmation_sd"] is None else f" ± {points(row['confirmation_sd'])}"),
-        "-" if depth is None else f"{depth}/{row['num_blocks']}",
-        "-" if rate is None else f"{rate:.1e}",
-        "-" if head_rate is None else f"{head_rate:.1e}",
-    ]
+def _interval(row: Mapping[str, Any]) -> str:
+    return "-" if row["ci_low"] is None else f"{points(row['ci_low'])} to {points(row['ci_high'])}"
 
 
-def _spent(row: Mapping[str, Any]) -> list[str]:
+def _confirmed(row: Mapping[str, Any]) -> str:
+    """Mean and standard deviation over the confirmations, in the metric's own points."""
+    spread = "" if row["confirmation_sd"] is None else f" ± {points(row['confirmation_sd'])}"
+    return points(row["confirmation_mean"]) + spread
+
+
+def _depth(row: Mapping[str, Any]) -> str:
+    return "-" if row["best_freeze_depth"] is None else f"{row['best_freeze_depth']}/{row['num_blocks']}"
+
+
+def _trials(row: Mapping[str, Any]) -> str:
     failed = f", {row['num_failed']} failed" if row["num_failed"] else ""
-    return [
-        f"{row['num_trials']} ({row['num_stopped']}{failed})",
-        "-" if row["cost_s"] is None else f"{row['cost_s']:.0f}",
-    ]
+    return f"{row['num_trials']} ({row['num_stopped']}{failed})"
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    return "-" if row["cost_s"] is None else f"{row['cost_s']:.0f}"
 
 
 def print_runs(trials: Iterable[Mapping[str, Any]], console: Console) -> None:

@@ -18,7 +18,16 @@ from orchestrator.ranking.interval import run_noise
 from orchestrator.ranking.study import Run, Study, TestResult, collapsed
 from orchestrator.ranking.surface import Array, fit
 
-__all__ = ["FLOOR", "MIN_COMPLETED", "MIN_CONFIRMATIONS", "Estimate", "Evidence", "estimate", "gather", "normalise"]
+__all__ = [
+    "FLOOR",
+    "MIN_COMPLETED",
+    "MIN_CONFIRMATIONS",
+    "Estimate",
+    "Evidence",
+    "estimate",
+    "gather",
+    "normalise",
+]
 
 MIN_CONFIRMATIONS = 2
 MIN_COMPLETED = 3

@@ -1,0 +1,37 @@
+"""Tables fit their terminal by leaving whole columns out."""
+
+from __future__ import annotations
+
+import pytest
+from orchestrator.display.fitting import Column, fitting_table
+from rich.console import Console
+
+COLUMNS = (
+    Column(header="name", cells=["tf_efficientnet_lite0@random"], rank=0, justify="left"),
+    Column(header="score", cells=["91.3"], rank=0),
+    Column(header="rate", cells=["1.0e-03"], rank=2),
+    Column(header="cost", cells=["120"], rank=1),
+)
+
+
+def _printed(width: int) -> list[str]:
+    console = Console(width=width, record=True, file=None, quiet=False)
+    with console.capture() as capture:
+        console.print(fitting_table(COLUMNS, width))
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("width", "headers"),
+    [(200, "name score rate cost"), (50, "name score cost"), (40, "name score"), (10, "name score")],
+)
+def test_the_highest_ranks_go_first_and_rank_zero_never(width: int, headers: str) -> None:
+    table = fitting_table(COLUMNS, width)
+    assert " ".join(str(column.header) for column in table.columns) == headers
+
+
+@pytest.mark.parametrize("width", [40, 50, 80, 200])
+def test_nothing_is_cut_and_no_line_is_wider_than_the_terminal(width: int) -> None:
+    lines = _printed(width)
+    assert all(len(line) <= width for line in lines)
+    assert "…" not in "".join(lines)
