@@ -71,30 +71,40 @@ def conduct(
         say: is given sentences for the user.
 
     Raises:
-        EnvironmentUnusable: something is missing; nothing was trained.
+        EnvironmentUnusable: something is missing. Nothing was trained, and no folder is left.
+        KeyboardInterrupt: Ctrl-C before the first trial. No folder is left either.
     """
     uri = tracking_uri(config)
     folder = SweepFolder.create(storage_folder(config), config.name, resolved_yaml(config, redacted=True))
-    say(f"results in {folder.path}")
     facts = new_facts(config, plan, redact(uri))
     folder.write_facts(facts)
     tracker = Tracker(sweep_info(folder), uri, say=say)
-    tracker.start()
+    begun = False
 
-    def keep_facts(studies: list[StudyFacts]) -> None:
+    def begin(studies: list[StudyFacts]) -> None:
+        """Nothing is missing: from here on there is a sweep. mlflow loads while workers start."""
+        nonlocal begun
+        begun = True
+        say(f"results in {folder.path}")
         folder.write_facts({**facts, "studies": study_facts(studies)})
+        tracker.start()
         for dataset in datasets(folder, config):
             tracker.dataset(dataset)
 
     status: Status = "FAILED"
     try:
-        run_sweep(config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=keep_facts)
+        run_sweep(config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=begin)
         status = "FINISHED"
     except KeyboardInterrupt:
+        if not begun:
+            say("interrupted before the first trial: nothing is kept")
+            raise
         status = "KILLED"
         say("interrupted: ranking what had finished")
     finally:
-        if status == "FAILED":
+        if not begun:
+            folder.discard()
+        elif status == "FAILED":
             tracker.close(timeout_s=5, status=status)
     ranking = rank_sweep(folder)
     tracker.publish(ranking.table, verdict_texts(ranking), _artifacts(folder, ranking))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -97,6 +98,10 @@ class SweepFolder:
         file = self.path / "sweep.json"
         facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         return facts
+
+    def discard(self) -> None:
+        """Remove the folder of a sweep that never began."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def tables(self) -> tuple[pa.Table, pa.Table, pa.Table]:
         """Trials, epochs and tests as written so far, even while a driver writes.

@@ -129,7 +129,8 @@ def run_studies(
     from orchestrator.worker import FinetuneWorker
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    # It logs the traceback of every failed trial, which is in the trial's record and in `runs/`.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     storage = JournalStorage(JournalFileBackend(str(folder.ledger_file)))
     studies = [
         Study(

@@ -69,8 +69,9 @@ def epoch_result(epoch: int, score: float, *, best: bool = True, done: bool = Fa
     }
 
 
-def leave_test(request: RunRequest, score: float = 0.75) -> None:
-    """What a worker leaves of a completed run."""
+def leave_test(request: RunRequest) -> None:
+    """What a worker leaves of a completed run: 6 of 8 answers are right, of an untrained backbone 2."""
+    score, correct = (0.25, "c0") if request.config.backbone.endswith("@random") else (0.75, "fc")
     row = {
         "study": request.study,
         "number": request.number,
@@ -81,7 +82,7 @@ def leave_test(request: RunRequest, score: float = 0.75) -> None:
         "test_f1_macro": score,
         "chance": 0.1,
         "num_test": 8,
-        "correct": "f0",
+        "correct": correct,
     }
     Path(request.test_file).write_text(json.dumps(row), encoding="utf-8")
 

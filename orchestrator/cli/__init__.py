@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.app import main
+from orchestrator.cli.app import main, run
 
-__all__ = ["main"]
+__all__ = ["main", "run"]

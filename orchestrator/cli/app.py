@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -13,7 +16,7 @@ from orchestrator.cli import describe_commands, result_commands, sweep_command
 from orchestrator.errors import OrchestratorError, redact
 from trainables.errors import TrainableError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
 
 INTERRUPTED = 130
 
@@ -45,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = app(args=arguments, standalone_mode=False)
         return int(code or 0)
     except TyperException as error:
-        _tell(error)
+        prefix = "error: " if arguments else ""  # of a bare call the message is the help
+        print(redact(f"{prefix}{error.format_message()}"), file=sys.stderr)
         return 2
     except (OrchestratorError, TrainableError) as error:
         _tell(error, verbose=_verbose(arguments))
@@ -58,6 +62,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             error, "internal error, please report it; -v shows the traceback: ", verbose=_verbose(arguments)
         )
         return 1
+
+
+def run() -> NoReturn:
+    """`main` as a process of its own, which ends at once.
+
+    All is closed and written by then; unloading torch, Ray and MLflow piece by piece would take seconds.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _verbose(arguments: Sequence[str]) -> bool:

@@ -75,7 +75,7 @@ def scene(tmp_path: Path) -> Scene:
 
 def test_completed_is_reaching_max_epochs_and_the_best_epoch_counts(scene: Scene) -> None:
     scene.epochs(0.5, 0.8)
-    leave_test(scene.request, 0.7)
+    leave_test(scene.request)
     scene.recorder.finished(*scene.key, epoch_result(3, 0.6, best=False, done=True))
     row = scene.row()
     assert (row["state"], row["error"], row["epochs"], row["best_epoch"], row["val_score"]) == (
@@ -87,10 +87,10 @@ def test_completed_is_reaching_max_epochs_and_the_best_epoch_counts(scene: Scene
     )
     assert (row["train_s"], row["seed"], row["freeze_frac"]) == (pytest.approx(1.5), 5, 3 / NUM_BLOCKS)
     [test] = scene.folder.tests.read().to_pylist()
-    assert (test["test_score"], test["correct"]) == (0.7, b"\xf0")
+    assert (test["test_score"], test["correct"]) == (0.25, b"\xc0")
     assert [e["epoch"] for e in scene.heard.epochs] == [1, 2, 3]
     [(trial, heard_test)] = scene.heard.finished
-    assert (trial["state"], heard_test and heard_test["test_score"]) == ("completed", 0.7)
+    assert (trial["state"], heard_test and heard_test["test_score"]) == ("completed", 0.25)
 
 
 def test_stopped_is_ending_before_max_epochs_whatever_ray_says(scene: Scene) -> None:

@@ -135,11 +135,11 @@ class BackboneContract:
         assert torch.equal(features, expected)
 
     def test_the_digest_sees_any_frozen_tensor(self, backbone: Backbone) -> None:
-        depth = backbone.num_blocks - 1
+        depth = backbone.num_blocks // 2
         freeze(backbone, depth)
         tensors = [*backbone.blocks[:depth].parameters(), *backbone.blocks[:depth].buffers()]
         before = frozen_digest(backbone)
-        for index in torch.randperm(len(tensors), generator=torch.Generator().manual_seed(0))[:4]:
+        for index in torch.randperm(len(tensors), generator=torch.Generator().manual_seed(0))[:3]:
             flat = tensors[index].detach().reshape(-1)
             kept = flat[-1].clone()
             flat[-1] = ~flat[-1] if flat.dtype == torch.bool else flat[-1] + 1

@@ -131,6 +131,7 @@ def test_a_decompression_bomb_is_refused(
     assert "raised.png" in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp", "ppm"])
 def test_damaged_bytes_raise_nothing_but_value_error(folder: Path, suffix: str) -> None:
     path = folder / f"x.{suffix}"

@@ -122,6 +122,18 @@ load_task(TaskSpec(name="t", data={str(image_folder)!r}), {preprocessing!r})
     assert [path.suffix for path in sorted((cache / "images").iterdir())] in ([".arrow"], [".arrow", ".lock"])
 
 
+def test_a_file_appears_whole_by_renaming_or_not_at_all(
+    image_folder: Path, cache: Path, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("trainables.data.store.os.replace", refuse)
+    with pytest.raises(OSError, match="no space left"):
+        load(image_folder, preprocessing)
+    assert not stored(cache)
+
+
 def test_two_writers_at_once_decode_once(
     image_folder: Path, cache: Path, preprocessing: Preprocessing
 ) -> None:
