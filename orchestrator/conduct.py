@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +95,9 @@ def conduct(
 
     status: Status = "FAILED"
     try:
-        run_sweep(config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=begin)
+        # Ray prints what its daemons complain of to stdout, where nothing but results belongs.
+        with contextlib.redirect_stdout(sys.stderr):
+            run_sweep(config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=begin)
         status = "FINISHED"
     except KeyboardInterrupt:
         if not begun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ _FACTS: Final = (
     "node",
     "frozen_digest",
 )
+
+_EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(: |$)")
 
 
 class Listener(Protocol):
@@ -131,9 +134,11 @@ class Recorder:
             return str(result["error"])
         if not died:
             return None
-        if run.request.error_file.exists():
-            lines = run.request.error_file.read_text(encoding="utf-8").strip().splitlines()
-            return lines[-1] if lines else "an error that the worker had no room on disk to tell"
+        # Ray's own account is what there is where a worker could not even start.
+        account = self._folder.path / "tune" / Path(run.request.test_file).stem / "error.txt"
+        for file in (run.request.error_file, account):
+            if reason := _reason(file):
+                return reason
         return "the worker process ended without a word: killed, or out of memory"
 
 
@@ -172,6 +177,13 @@ def _trial_row(run: _OpenRun, result: Row, error: str | None) -> dict[str, Any]:
         "started_at": run.started_at,
         "finished_at": datetime.now(UTC),
     }
+
+
+def _reason(file: Path) -> str | None:
+    """The exception that ends a traceback, on one line; what comes before it is indented."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    exceptions = [line for line in text.splitlines() if _EXCEPTION.match(line)]
+    return exceptions[-1].strip() if exceptions else None
 
 
 def _read_test(file: Path) -> dict[str, Any] | None:

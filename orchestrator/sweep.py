@@ -123,6 +123,7 @@ def run_studies(
     from optuna.storages.journal import JournalFileBackend, JournalStorage
     from ray import tune
 
+    from orchestrator.interrupt import SafePoint, deferred_interrupts
     from orchestrator.scheduling import StudyScheduler
     from orchestrator.search import StudySearcher
     from orchestrator.study import Study
@@ -164,12 +165,14 @@ def run_studies(
             name="tune",
             storage_path=str(folder.path),
             verbose=0,
+            callbacks=[SafePoint()],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
     try:
-        tuner.fit()
+        with deferred_interrupts():
+            tuner.fit()
     except Exception:
         if isinstance(searcher.failure, OSError):
             raise EnvironmentUnusable(

@@ -95,54 +95,69 @@ def joint_draws(covariance: Array, seed: int) -> Array:
 class Simultaneous:
     """All pairwise claims about K scores at once."""
 
-    critical: float  # quantile of max |t| over all pairs; 0 with one backbone
+    critical: float  # quantile of the largest studentised error over all ordered pairs; 0 with one backbone
     better: npt.NDArray[np.bool_]  # (K, K): row is significantly better than column (step-down)
-    sd: Array  # (K, K), of the differences
+    sd: Array  # (K, K), of row minus column where row is claimed to be the better one
     low: npt.NDArray[np.intp]  # (K,), best possible rank, 1-based
     high: npt.NDArray[np.intp]  # (K,), worst possible rank
 
 
-def simultaneous(scores: Array, covariance: Array, confidence: float, seed: int) -> Simultaneous:
-    """Step-down max-|t| over all pairs, and the rank intervals that follow.
+def simultaneous(
+    scores: Array, covariance: Array, confidence: float, seed: int, regret_squares: Array | None = None
+) -> Simultaneous:
+    """Step-down maximum over all ordered pairs, and the rank intervals that follow.
 
-    scores: (K,). covariance: (K, K), of their errors. With probability `confidence` no pair is put in the
-    wrong order, hence all true ranks lie in [1 + significantly better ones, K - significantly worse ones]
-    together (Romano and Wolf 2005 for the step-down: what is rejected makes room for the rest). `critical` is
-    the first step's quantile: intervals difference +- critical * sd hold simultaneously; the step-down may
-    decide a pair whose interval just touches zero.
+    scores: (K,). covariance: (K, K), of their errors. regret_squares: (K,), mean square of what more tuning
+    would add to each; None is none. With probability `confidence` no pair is put in the wrong order, hence all
+    true ranks lie in [1 + significantly better ones, K - significantly worse ones] together (Romano and Wolf
+    2005 for the step-down: what is rejected makes room for the rest).
+
+    Regret has one sign. "A beats B" can only be spoilt by what B has not found yet; what A has not found makes
+    it truer. So the claim is held against B's regret alone, taken as half-normal. Without regret this is the
+    two-sided max-|t| over unordered pairs.
+
+    `critical` is the first step's quantile: difference - critical * sd is a simultaneous lower limit; the
+    step-down may decide a pair whose limit just touches zero.
     """
     count = len(scores)
+    regret_squares = np.zeros(count) if regret_squares is None else regret_squares
     variances = np.diag(covariance)
-    spread = np.sqrt(np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0.0))
+    squares = (
+        np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0.0) + regret_squares[None, :]
+    )
+    np.fill_diagonal(squares, 0.0)
+    spread = np.sqrt(squares)
     # Rounding leaves about 1e-9 where two errors are one and the same: there the order is plain.
     safe = np.where(spread > 1e-9, spread, np.inf)
     difference = scores[:, None] - scores[None, :]
-    statistic = np.abs(difference) / safe
-    statistic[(spread <= 1e-9) & (np.abs(difference) > 1e-9)] = np.inf
+    statistic = difference / safe
+    statistic[(spread <= 1e-9) & (difference > 1e-9)] = np.inf
     draws = joint_draws(covariance, seed)
-    open_pairs = np.triu(np.ones((count, count), dtype=np.bool_), 1)
-    rejected = np.zeros_like(open_pairs)
+    regrets = np.abs(np.random.default_rng([seed, 4]).standard_normal(draws.shape)) * np.sqrt(regret_squares)
+    open_pairs = ~np.eye(count, dtype=np.bool_)
+    better = np.zeros_like(open_pairs)
     first: float | None = None
     while open_pairs.any():
-        critical = _quantile_of_max(draws, safe, open_pairs, confidence)
+        critical = _quantile_of_max(draws, regrets, safe, open_pairs, confidence)
         first = critical if first is None else first
         found = open_pairs & (statistic > critical)
         if not found.any():
             break
-        rejected |= found
-        open_pairs &= ~found
-    rejected |= rejected.T
-    better = rejected & (difference > 0)
+        better |= found
+        # A decided pair is closed in both directions: its order is no longer in question.
+        open_pairs &= ~(found | found.T)
     low = 1 + better.sum(axis=0)
     high = count - better.sum(axis=1)
     return Simultaneous(first or 0.0, better, spread, low, high)
 
 
-def _quantile_of_max(draws: Array, sd: Array, pairs: npt.NDArray[np.bool_], confidence: float) -> float:
+def _quantile_of_max(
+    draws: Array, regrets: Array, sd: Array, pairs: npt.NDArray[np.bool_], confidence: float
+) -> float:
     largest = np.zeros(len(draws))
-    for row in range(len(sd)):  # a row of pairs at a time: K^2 / 2 columns of draws would not fit for large K
+    for row in range(len(sd)):  # a row of pairs at a time: K^2 columns of draws would not fit for large K
         columns = np.flatnonzero(pairs[row])
         if len(columns):
-            gaps = np.abs(draws[:, [row]] - draws[:, columns]) / sd[row, columns]
-            largest = np.maximum(largest, gaps.max(axis=1))
+            errors = draws[:, [row]] - draws[:, columns] + regrets[:, columns]
+            largest = np.maximum(largest, (errors / sd[row, columns]).max(axis=1))
     return float(np.quantile(largest, confidence))

@@ -96,7 +96,9 @@ class _Task:
         self.estimates: list[Estimate] = [value for _, value in scored]
         self.scores = np.array([value.score for value in self.estimates])
         self.seeds = np.array([value.seed_variance for value in self.estimates])
-        self.tuning = np.array([value.regret_variance for value in self.estimates])
+        # Regret has one sign: what was found is a biased stand-in for what is attainable, and the second
+        # moment holds the bias as well.
+        self.tuning = np.array([value.regret_square for value in self.estimates])
         self.own_examples, self.examples = self._examples()
         self.found = self._compare(np.zeros(len(scored)))
         self.attainable = self._compare(self.tuning)
@@ -116,18 +118,20 @@ class _Task:
         covariance = covariance / (1.0 - first.chance) ** 2
         return np.diag(covariance).copy(), nearest_psd(covariance)
 
-    def _covariance(self, tuning: Array) -> Array:
-        return self.examples + np.diag(self.seeds + tuning)
-
-    def _compare(self, tuning: Array) -> Simultaneous | None:
+    def _compare(self, regret_squares: Array) -> Simultaneous | None:
         if not self.evidence:
             return None
-        return simultaneous(self.scores, self._covariance(tuning), self.options.confidence, self.options.seed)
+        covariance = self.examples + np.diag(self.seeds)
+        return simultaneous(
+            self.scores, covariance, self.options.confidence, self.options.seed, regret_squares
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         rows = []
         if self.found is not None and self.attainable is not None:
-            draws = self.scores + joint_draws(self._covariance(self.tuning), self.options.seed)
+            draws = self.scores + joint_draws(
+                self.examples + np.diag(self.seeds + self.tuning), self.options.seed
+            )
             top = draws >= draws.max(axis=1, keepdims=True)
             p_best = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
             quantile = float(ndtri(0.5 + self.options.confidence / 2))
@@ -162,16 +166,16 @@ class _Task:
         rows = []
         for a, b in itertools.combinations(range(len(self.evidence)), 2):
             difference = float(self.scores[a] - self.scores[b])
-            sd = float(self.attainable.sd[a, b])
-            reach = self.attainable.critical * sd
+            limits = self.attainable.critical * self.attainable.sd
+            sd = math.sqrt(float(self.attainable.sd[a, b] ** 2) + float(self.tuning[a]))
             rows.append(
                 {
                     "task": self.evidence[a].study.task,
                     "a": self.evidence[a].study.backbone,
                     "b": self.evidence[b].study.backbone,
                     "difference": difference,
-                    "ci_low": difference - reach,
-                    "ci_high": difference + reach,
+                    "ci_low": difference - float(limits[a, b]),
+                    "ci_high": difference + float(limits[b, a]),
                     "p_a_beats_b": _p_positive(difference, sd),
                     "p_tied": _p_positive(difference + self.options.eps, sd)
                     - _p_positive(difference - self.options.eps, sd),
@@ -236,7 +240,7 @@ class _Task:
         return Variances(
             seeds=float(self.seeds[top].sum()),
             examples=max(float(contrast @ examples @ contrast), 0.0),
-            tuning=float(self.tuning[top].sum()),
+            tuning=float(self.tuning[top][-1]),  # of the one that is held to be worse
         )
 
 

@@ -71,8 +71,7 @@ class Estimate:
     ease: float
     score: float
     seed_variance: float  # of the score: seeds, and a surface known from few runs
-    regret_variance: float  # of the score: how much better the backbone could be than what was found
-    regret_square: float  # its second moment: regret has one sign, so an upper end needs this one
+    regret_square: float  # mean square of how much better the backbone could be than what was found
     quality_variance: float  # of the quality alone, as seed_variance
 
 
@@ -167,7 +166,6 @@ def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Esti
         ease=ease,
         score=shares["quality"] * quality + shares["ease"] * ease,
         seed_variance=float(np.var(score_draws)),
-        regret_variance=float(np.var(regret)),
         regret_square=float(np.mean(regret**2)),
         quality_variance=float(np.var(quality_draws)),
     )

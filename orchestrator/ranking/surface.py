@@ -20,17 +20,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_solve
 
-__all__ = ["Compression", "Surface", "embed", "fit"]
+__all__ = ["LogError", "Surface", "embed", "fit"]
 
 Array = npt.NDArray[np.float64]
 
 # Length scales in natural units (share of the network, decades), so they mean the same for every backbone.
 _LENGTHS = tuple(itertools.product((0.4, 1.2), (0.7, 1.5, 3.5), (1.5, 5.0)))
 _SPREADS = np.array(  # (signal sd, sd between seeds), in score units
-    list(itertools.product((0.01, 0.02, 0.04, 0.08, 0.16), (0.002, 0.004, 0.008, 0.016, 0.032)))
+    list(itertools.product((0.01, 0.02, 0.04, 0.08, 0.16, 0.32), (0.002, 0.004, 0.008, 0.016, 0.032)))
 )
-# Log-normal prior of both: medians 0.03 and 0.006, sds of the log 0.8 and 0.7.
-_LOG_PRIOR = -0.5 * np.sum(((np.log(_SPREADS) - np.log([0.03, 0.006])) / [0.8, 0.7]) ** 2, axis=1)
+# Log-normal prior of both: medians 0.05 and 0.006, sds of the log 1.0 and 0.7.
+_LOG_PRIOR = -0.5 * np.sum(((np.log(_SPREADS) - np.log([0.05, 0.006])) / [1.0, 0.7]) ** 2, axis=1)
 _SIGNAL_VARIANCES = _SPREADS[:, 0, None, None] ** 2
 # Trend: 1; freeze_frac, learning_rate, head_learning_rate from mid-range; their squares. Prior mean and
 # variance of each coefficient, in score per unit (all of freeze_frac, one decade; squared). The constant's
@@ -44,7 +44,6 @@ _ARC_RADIUS = 2.0  # decades
 _ARC_CENTRE = -3.5  # log10 of the rate in the middle of the arc
 _HEAD_CENTRE = -2.5  # the same for the head's rate
 _ARC_REACH = 3.1  # decades either side: the chord grows with the distance up to pi * radius
-_COMPRESSION_SCALE = 0.05
 
 
 def embed(
@@ -69,51 +68,51 @@ def embed(
     return np.column_stack([np.asarray(freeze_frac, dtype=np.float64), arc, head])
 
 
-@dataclass(frozen=True, slots=True)
-class Compression:
-    """Scores as they are above `top`, logarithmic below: a diverged run says "bad here", no more.
+class LogError:
+    """The scale the surface lives on: t(y) = -0.2 log(1.05 - y), about the logarithm of the error.
 
-    h(y) = top - c log(1 + (top - y) / c) with c = 0.05, slope 1 at `top`; monotone, so it changes no order.
+    On it, halving the error is the same step for a study stuck at 0.55 as for one at 0.90, so a study that has
+    only seen poor configurations knows that a good one may be far above them; and a diverged run says "bad
+    here" without bending the rest. The slope is 1 at 0.85, where the prior's units are those of the score; it
+    stays below 4 at a perfect score.
     """
 
-    top: float
+    scale = 0.2
+    margin = 0.05
 
     @classmethod
-    def of(cls, scores: Array) -> Compression:
-        """The compression of one study's runs: `top` is the upper quartile of their scores."""
-        return cls(float(np.quantile(scores, 0.75)))
+    def apply(cls, scores: Array) -> Array:
+        """From the metric's unit, at most 1."""
+        return np.asarray(-cls.scale * np.log1p(cls.margin - scores), dtype=np.float64)
 
-    def apply(self, scores: Array) -> Array:
-        deficit = np.maximum(self.top - scores, 0.0)
-        fallen = _COMPRESSION_SCALE * np.log1p(deficit / _COMPRESSION_SCALE)
-        lowered: Array = np.maximum(scores, self.top) - fallen
-        return lowered
+    @classmethod
+    def invert(cls, values: Array) -> Array:
+        """Back to the metric's unit, clipped to [0, 1]: no score is outside it, whatever a draw says."""
+        growth = np.expm1(np.minimum(-values / cls.scale, 1.0))  # beyond e - 1 the score is below 0 anyway
+        return np.asarray(np.clip(cls.margin - growth, 0.0, 1.0), dtype=np.float64)
 
-    def invert(self, lowered: Array) -> Array:
-        deficit = np.maximum(self.top - lowered, 0.0)
-        # A draw far below every run would overflow to -inf; a score cannot fall by more than 1.
-        growth = np.expm1(np.minimum(deficit / _COMPRESSION_SCALE, 10.0))
-        fallen = np.minimum(_COMPRESSION_SCALE * growth, 1.0)
-        scores: Array = np.maximum(lowered, self.top) - fallen
-        return scores
+    @classmethod
+    def slope(cls, score: float) -> float:
+        """Units of the scale per unit of score, at `score`."""
+        return cls.scale / (1.0 + cls.margin - score)
 
 
 @dataclass(frozen=True, slots=True)
 class Surface:
     """The posterior over a study's surface: a mixture over the hyper-parameter grid.
 
-    Scores go in and come out in the metric's unit; in between they are compressed.
+    Scores go in and come out in the metric's unit; in between they are on the `LogError` scale.
     """
 
     points: Array  # (n, 4), from `embed`
-    targets: Array  # (n,), compressed and centred
+    targets: Array  # (n,), on the `LogError` scale and centred
     offset: float
-    compression: Compression
-    noise_floor: float
+    slope: float  # of that scale at the study's median score
+    noise_floor: float  # on that scale
     weights: Array  # (lengths, spreads), posterior weights of the grid's cells, summing to 1
 
     def moments(self, at: Array) -> tuple[Array, Array]:
-        """Posterior mean and variance of the compressed noise-free surface at `at` (m, 4): shapes (m,)."""
+        """Posterior mean and variance of the noise-free surface at `at`, on the `LogError` scale, (m, 4): shapes (m,)."""
         means = np.zeros((*self.weights.shape, len(at)))
         variances = np.zeros_like(means)
         trend = _trend(at)
@@ -133,12 +132,13 @@ class Surface:
 
     def mean(self, at: Array) -> Array:
         """Posterior mean at `at` (m, 4) on the metric's scale (back-transformed mean), shape (m,)."""
-        return self.compression.invert(self.moments(at)[0])
+        return LogError.invert(self.moments(at)[0])
 
     def draw(self, at: Array, num: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """`num` joint posterior draws of the noise-free surface at `at` (m, 4), in the metric's unit.
 
-        Returns the draws, shape (num, m), and the sd between seeds that belongs to each draw, shape (num,).
+        Returns the draws, shape (num, m), and the sd between seeds that belongs to each draw, shape (num,), both in
+        the metric's unit.
         Matheron's rule: a prior draw, moved by what it gets wrong at the data.
         """
         cells = _systematic(self.weights.ravel(), num)
@@ -166,8 +166,8 @@ class Surface:
                 residual = self.targets - prior[:, seen] - sd * noise[rows]
                 moved = cho_solve((factor[spread], True), residual.T, check_finite=False)
                 draws[rows] = prior[:, wanted] + ((signal_sd**2 * cross + trend_covariance) @ moved).T
-        seed_sds: Array = _SPREADS[of_spread, 1]
-        return self.compression.invert(draws + trend[wanted] @ _TREND_MEAN + self.offset), seed_sds
+        seed_sds: Array = _SPREADS[of_spread, 1] / self.slope
+        return LogError.invert(draws + trend[wanted] @ _TREND_MEAN + self.offset), seed_sds
 
 
 def fit(points: Array, scores: Array, noise_floor: float = 0.0) -> Surface:
@@ -177,10 +177,11 @@ def fit(points: Array, scores: Array, noise_floor: float = 0.0) -> Surface:
     known part of the variance between two runs of one configuration, >= 0, in score units squared.
     Deterministic; n = 1 gives the prior around that one score.
     """
-    compression = Compression.of(scores)
-    lowered = compression.apply(scores)
-    offset = float(np.mean(lowered))
-    targets = lowered - offset - _trend(points) @ _TREND_MEAN
+    values = LogError.apply(scores)
+    offset = float(np.mean(values))
+    slope = LogError.slope(float(np.median(scores)))
+    noise_floor *= slope**2
+    targets = values - offset - _trend(points) @ _TREND_MEAN
     evidence = np.empty((len(_LENGTHS), len(_SPREADS)))
     for index, lengths in enumerate(_LENGTHS):
         factor, whitened = _whiten(points, targets, noise_floor, lengths)
@@ -188,7 +189,7 @@ def fit(points: Array, scores: Array, noise_floor: float = 0.0) -> Surface:
         evidence[index] = _LOG_PRIOR - half_log_determinant - 0.5 * np.sum(whitened**2, axis=1)
     weights = np.exp(evidence - evidence.max())
     weights[weights < 1e-6 * weights.sum()] = 0.0  # 300 cells: what is dropped weighs at most 0.0003 together
-    return Surface(points, targets, offset, compression, noise_floor, weights / weights.sum())
+    return Surface(points, targets, offset, slope, noise_floor, weights / weights.sum())
 
 
 def _whiten(

@@ -53,7 +53,7 @@ def run_json(run: Run) -> Callable[..., Any]:
         (["sweep", "--sotrage", "x"], "No such option: --sotrage"),
         (["sweep", "--seed", "one"], "Invalid value for '--seed'"),
         (["sweep", "a.yaml", "b.yaml"], "Got unexpected extra argument"),
-        (["validate"], "Missing argument 'FILE'"),
+        (["validate"], "Missing argument 'file'"),
         (["validate", "quickstrat"], "did you mean 'quickstart'?"),
         (["sweep", "nosuch.yaml"], "neither a file nor a shipped sweep (quickstart)"),
         (["sweep", "--set", "budget.trails=3", "--plan"], "did you mean 'trials'?"),

@@ -21,7 +21,7 @@ from orchestrator.ranking.interval import (
 )
 from orchestrator.ranking.score import normalise
 from orchestrator.ranking.study import collapsed, read_runs
-from orchestrator.ranking.surface import Compression, embed, fit
+from orchestrator.ranking.surface import LogError, embed, fit
 from orchestrator.ranking.verdict import Variances, binding_limit, needed_num_test
 
 # Surface
@@ -42,14 +42,18 @@ def test_chords_grow_with_the_distance_over_the_whole_range() -> None:
     assert np.all(np.diff(steps) > 0)
 
 
-def test_compression_is_monotone_and_inverts() -> None:
+def test_the_error_scale_is_monotone_and_inverts() -> None:
     scores = np.linspace(0.0, 1.0, 101)
-    compression = Compression.of(scores)
-    lowered = compression.apply(scores)
-    assert np.all(np.diff(lowered) > 0)
-    assert compression.invert(lowered) == pytest.approx(scores)
-    assert lowered[scores >= 0.75] == pytest.approx(scores[scores >= 0.75])
-    assert np.all(np.isfinite(compression.invert(np.array([-1e9, 2.0]))))
+    values = LogError.apply(scores)
+    assert np.all(np.diff(values) > 0)
+    assert LogError.invert(values) == pytest.approx(scores)
+    assert LogError.slope(0.85) == pytest.approx(1.0)
+    assert np.all(np.isfinite(LogError.invert(np.array([-1e9, 2.0]))))
+
+
+def test_halving_the_error_is_the_same_step_for_poor_and_good_scores() -> None:
+    poor, good = (LogError.apply(np.array(pair)) for pair in ([0.45, 0.75], [0.85, 0.95]))
+    assert poor[1] - poor[0] == pytest.approx(good[1] - good[0])
 
 
 def test_replicates_are_averaged_and_shrink_the_variance() -> None:
@@ -80,7 +84,7 @@ def test_draws_agree_with_the_moments() -> None:
     surface = fit(embed([0.2, 0.4, 0.6, 0.8, 0.6, 0.6], rates, [1e-2] * 6), np.linspace(0.80, 0.84, 6))
     at = embed([0.6, 0.0, 1.0], [1e-3, 1e-4, None], [1e-2, 1e-3, 1e-2])
     draws, seed_sds = surface.draw(at, 8000, rng)
-    lowered = surface.compression.apply(draws)
+    lowered = LogError.apply(draws)
     mean, variance = surface.moments(at)
     assert draws.shape == (8000, 3)
     assert seed_sds.shape == (8000,)

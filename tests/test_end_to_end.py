@@ -1,0 +1,546 @@
+"""Whole sweeps through the command line: real weights, a real Ray, a real MLflow server, real kills.
+
+Few sweeps serve many assertions, as starting one takes most of its time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from mlflow_server import Server, free_port
+from PIL import Image
+
+from orchestrator.folder import SweepFolder, list_sweeps
+from orchestrator.ranking import rank
+from orchestrator.tracking.naming import short_names
+
+pytestmark = [
+    pytest.mark.slow,
+    # mlflow and sqlalchemy leave sqlite connections to the garbage collector
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+LITE0 = "timm/tf_efficientnet_lite0"
+TORCH_HOME = Path(__file__).resolve().parents[2] / "shared" / "assets" / "torch"
+"""Official torchvision weights, where a machine has them."""
+
+BUDGET = {"trials": 4, "random_trials": 3, "max_epochs": 2}
+DIGITS = {"name": "digits", "num_train": 120, "num_val": 60, "num_test": 120, "image_size": 32}
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "tasks": [DIGITS],
+    "backbones": [LITE0],
+    "budget": BUDGET,
+    "confirmation": {"seeds": 2},
+    "finetune": {"batch_size": 20},
+    "resources": {"gpus_per_trial": 0},
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+
+class Shell:
+    """Runs commands in a folder of its own, with a Ray of its own."""
+
+    def __init__(self, folder: Path, ray_folder: Path, cache: Path) -> None:
+        self.folder = folder
+        self.storage = folder / "sweeps"
+        self.ray_folder = ray_folder
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))},
+            "RAY_TMPDIR": str(ray_folder),
+            "ORCHESTRATOR_CACHE": str(cache),
+            "TORCH_HOME": str(TORCH_HOME if TORCH_HOME.is_dir() else cache / "torch"),
+        }
+
+    def write(self, config: dict[str, Any]) -> str:
+        file = self.folder / f"{config['name']}.yaml"
+        file.write_text(yaml.safe_dump(config))
+        return str(file)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str, timeout_s: float = 240) -> Done:
+        begin = time.perf_counter()
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        return Done(process.returncode, out, err, time.perf_counter() - begin)
+
+    def sweep(self) -> SweepFolder:
+        """The only one."""
+        [folder] = list_sweeps(self.storage)
+        return folder
+
+    def num_workers(self) -> int:
+        """Processes that trained, as Ray's own logs name them."""
+        logs = self.ray_folder.glob("ray/session_2*/logs/worker-*.out")
+        return sum(":actor_name:" in log.read_text(errors="replace") for log in logs)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decoded images; shared, as a user's sweeps share theirs."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def new_shell(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Callable[[str], Shell]]:
+    with contextlib.ExitStack() as stack:
+
+        def new_shell(name: str) -> Shell:
+            # Ray puts sockets there, whose paths may hold 107 characters: not below pytest's folders.
+            ray_folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+            stack.callback(shutil.rmtree, ray_folder, ignore_errors=True)
+            return Shell(tmp_path_factory.mktemp(name), ray_folder, cache)
+
+        yield new_shell
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("mlflow"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
+
+
+def processes_below(pid: int) -> dict[int, str]:
+    """Every process that `pid` started, directly or not, with its start time: a pid alone may be reused."""
+    parents: dict[int, tuple[int, str]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if fields[0] != "Z":
+                    parents[int(entry.name)] = int(fields[1]), fields[19]
+    found: dict[int, str] = {}
+    layer = {pid}
+    while layer:
+        layer = {child for child, (parent, _) in parents.items() if parent in layer}
+        found |= {child: parents[child][1] for child in layer}
+    return found
+
+
+def without_agents(processes: dict[int, str]) -> dict[int, str]:
+    left = {}
+    for pid, start in processes.items():
+        with contextlib.suppress(OSError):
+            if b"Agent" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                left[pid] = start
+    return left
+
+
+def alive(processes: dict[int, str]) -> list[int]:
+    left = []
+    for pid, start in processes.items():
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z" and fields[19] == start:
+                left.append(pid)
+    return left
+
+
+def gone_within(processes: dict[int, str], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while alive(processes) and time.monotonic() < until:
+        time.sleep(0.2)
+    return not alive(processes)
+
+
+def wait_for_trials(shell: Shell, process: subprocess.Popen[str], num: int) -> SweepFolder:
+    """Wait until so many trials are recorded."""
+    until = time.monotonic() + 180
+    while time.monotonic() < until and process.poll() is None:
+        for folder in list_sweeps(shell.storage):
+            if len(folder.trials.read()) >= num:
+                return folder
+        time.sleep(0.1)
+    process.kill()
+    pytest.fail(f"no {num} trials in time: {process.communicate()}")
+
+
+# --- a sweep of two tasks and two pretrained backbones
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What one complete sweep left."""
+
+    shell: Shell
+    done: Done
+    folder: SweepFolder
+    uri: str
+    backbones: tuple[str, str]
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        return list(self.folder.trials.read().to_pylist())
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        return list(self.folder.epochs.read().to_pylist())
+
+    @property
+    def tests(self) -> list[dict[str, Any]]:
+        return list(self.folder.tests.read().to_pylist())
+
+
+def write_images(folder: Path) -> Path:
+    """48 PNG files, one folder per class; classes differ in colour and are easy to tell apart."""
+    generator = np.random.default_rng(0)
+    for name, colour in {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200)}.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(16):
+            pixels = generator.integers(-50, 50, (24, 40, 3)) + colour
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(new_shell: Callable[[str], Shell], server: Server) -> Whole:
+    shell = new_shell("whole")
+    other = "torchvision/mobilenet_v2@IMAGENET1K_V1" if TORCH_HOME.is_dir() else "timm/tf_efficientnet_lite1"
+    images = {
+        "name": "colours",
+        "data": str(write_images(shell.folder / "images")),
+        "image_size": 32,
+        "num_train": 24,
+        "num_val": 12,
+        "num_test": 12,
+    }
+    config = {**SMALL, "name": "whole", "tasks": [DIGITS, images], "backbones": [LITE0, other]}
+    done = shell.run("sweep", shell.write(config), "--tracking-uri", server.uri, "--json")
+    assert done.code == 0, done.err
+    return Whole(shell, done, shell.sweep(), server.uri, (f"{LITE0}@pypi", other if "@" in other else f"{other}@pypi"))
+
+
+def test_stdout_is_one_document_and_stderr_is_for_people(whole: Whole) -> None:
+    document = whole.done.document
+    assert document["sweep"] == whole.folder.sweep_id
+    assert document["interrupted"] is False
+    assert document["tracking"]["complete"] is True
+    lines = whole.done.err.splitlines()
+    assert lines[0].startswith("whole: 2 backbones on digits, colours; each gets 4 trials")
+    assert lines[1] == f"results in {whole.folder.path}"
+    runs = lines[2:]
+    assert len(runs) == 4 * 6, "one line per run, and nothing of Ray, Tune, Optuna or MLflow"
+    assert [line[:7] for line in runs] == [f"[{number:>2}/24]" for number in range(1, 25)]
+
+
+def test_the_tables_agree_with_each_other(whole: Whole) -> None:
+    trials, epochs, tests = whole.trials, whole.epochs, whole.tests
+    keys = [(row["study"], row["number"]) for row in trials]
+    assert len(keys) == len(set(keys)) == 24
+    studies = {f"{task}:{backbone}" for task in ("digits", "colours") for backbone in whole.backbones}
+    assert {study for study, _ in keys} == studies
+    for study in studies:
+        phases = Counter(row["phase"] for row in trials if row["study"] == study)
+        assert phases == {"random": 3, "tpe": 1, "confirmation": 2}
+    for row in trials:
+        curve = [e for e in epochs if (e["study"], e["number"]) == (row["study"], row["number"])]
+        assert [e["epoch"] for e in curve] == list(range(1, row["epochs"] + 1))
+        assert row["state"] == ("completed" if row["epochs"] == 2 else "stopped")
+        assert row["phase"] == "tpe" or row["state"] == "completed", "only searched trials are stopped"
+        best = max(curve, key=lambda e: e["val_score"])
+        assert (row["best_epoch"], row["val_score"]) == (best["epoch"], best["val_score"])
+        assert row["train_s"] == pytest.approx(sum(e["train_s"] for e in curve))
+        assert row["freeze_frac"] == row["freeze_depth"] / row["num_blocks"]
+        assert row["started_at"] < row["finished_at"]
+        config = json.loads(row["config"])
+        assert (config["seed"], config["batch_size"], config["max_epochs"]) == (row["seed"], 20, 2)
+    assert {(t["study"], t["number"]) for t in tests} == {
+        (row["study"], row["number"]) for row in trials if row["state"] == "completed"
+    }
+    for test in tests:
+        correct = np.unpackbits(np.frombuffer(test["correct"], np.uint8), count=test["num_test"])
+        assert correct.mean() == pytest.approx(test["test_accuracy"])
+        assert test["num_test"] == (120 if test["study"].startswith("digits") else 12)
+
+
+def test_studies_of_a_task_drew_the_same_random_slice(whole: Whole) -> None:
+    slices = {}
+    for row in whole.trials:
+        if row["phase"] == "random":
+            drawn = row["head_learning_rate"], row["weight_decay"], row["seed"]
+            slices.setdefault(row["study"], {})[row["number"]] = drawn
+    first, *others = slices.values()
+    assert all(one == first for one in others)
+
+
+def test_pretrained_backbones_beat_chance(whole: Whole) -> None:
+    rows = whole.done.document["ranking"]
+    assert {(row["task"], row["backbone"]) for row in rows} == {
+        (task, backbone) for task in ("digits", "colours") for backbone in whole.backbones
+    }
+    for row in rows:
+        assert row["status"] == "ranked", row["reason"]
+        assert row["confirmation_mean"] > row["chance"] + 0.15, row
+        assert (row["num_trials"], row["num_confirmations"], row["num_failed"]) == (4, 2, 0)
+
+
+def test_ranking_files_commands_and_document_are_one(whole: Whole) -> None:
+    document = whole.done.document
+    folder = whole.folder.path
+    on_disk = json.loads((folder / "ranking.json").read_text())
+    assert on_disk["ranking"] == document["ranking"]
+    assert on_disk["verdicts"] == document["verdicts"]
+    assert pq.read_table(folder / "ranking.parquet").to_pylist() == document["ranking"]
+    assert pq.read_table(folder / "trials.parquet").to_pylist() == whole.trials
+    with (folder / "ranking.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["task"], row["backbone"], float(row["score"])) for row in rows] == [
+        (row["task"], row["backbone"], row["score"]) for row in document["ranking"]
+    ]
+    trials, _, tests = whole.folder.tables()
+    assert rank(trials, tests).table.to_pylist() == document["ranking"]
+    again = whole.shell.run("rank", "--json")
+    assert again.document[0]["ranking"] == document["ranking"]
+    [listed] = whole.shell.run("ls", "--json").document
+    assert (listed["runs"], listed["failed"]) == (24, 0)
+    assert len(whole.shell.run("show", "--json").document["runs"]) == 24
+
+
+def test_mlflow_holds_what_the_tables_hold(whole: Whole) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=whole.uri)
+    sweep_id = whole.folder.sweep_id
+    short = short_names(whole.backbones)
+    for task in ("digits", "colours"):
+        experiment = client.get_experiment_by_name(f"adapt/{task}")
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        roles = Counter(run.data.tags["orchestrator.role"] for run in runs)
+        of_task = [row for row in whole.trials if row["task"] == task]
+        by_id = {run.data.tags["orchestrator.run_id"]: run for run in runs}
+        assert len(by_id) == len(runs) == sum(roles.values())
+        [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        assert roles["model"] == 2
+        assert len(runs) == 1 + 2 + len(of_task)
+        children = {
+            (run.data.params["model"], int(run.data.params["seed"])): run
+            for run in runs
+            if run.data.tags["orchestrator.role"] not in ("model", parent.data.tags["orchestrator.role"])
+        }
+        assert len(children) == len(of_task)
+        for row in of_task:
+            run = children[short[row["backbone"]], row["seed"]]
+            assert run.data.tags["orchestrator.sweep_id"] == sweep_id
+            assert run.data.tags["mlflow.parentRunId"]
+            curve = client.get_metric_history(run.info.run_id, "val/score")
+            expected = [
+                (e["epoch"], e["val_score"])
+                for e in whole.epochs
+                if (e["study"], e["number"]) == (row["study"], row["number"])
+            ]
+            assert sorted((point.step, point.value) for point in curve) == expected
+            assert run.data.metrics["final/val_score"] == row["val_score"]
+        for row in whole.done.document["ranking"]:
+            if row["task"] == task:
+                [model] = [
+                    run
+                    for run in runs
+                    if run.data.tags["orchestrator.role"] == "model"
+                    and run.data.params["model"] == short[row["backbone"]]
+                ]
+                assert model.data.metrics["adapt/score"] == pytest.approx(row["score"])
+                assert model.data.metrics["adapt/rank"] == row["rank"]
+
+
+def test_both_slots_are_busy_while_there_are_trials(whole: Whole) -> None:
+    """Between the first two ends and the last of the searched trials: two at a time, but for hand-overs."""
+    if (os.cpu_count() or 1) != 2:
+        pytest.skip("counts the slots of a machine with two cores")
+    spans = sorted(
+        (row["finished_at"].timestamp() - row["duration_s"], row["finished_at"].timestamp())
+        for row in whole.trials
+        if row["phase"] != "confirmation"
+    )
+    begin = max(start for start, _ in spans[:2])
+    end = sorted(end for _, end in spans)[-2]
+    busy = sum(max(0.0, min(stop, end) - max(start, begin)) for start, stop in spans)
+    assert busy / (end - begin) >= 1.6
+
+
+def test_workers_take_one_trial_after_another(whole: Whole) -> None:
+    slots = min(24, os.cpu_count() or 1)
+    assert 1 <= whole.shell.num_workers() <= slots
+
+
+def test_a_finished_sweep_can_be_reported_elsewhere(whole: Whole, tmp_path: Path) -> None:
+    done = whole.shell.run("report", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--json")
+    assert done.code == 0, done.err
+    assert done.document["ranking"] == whole.done.document["ranking"]
+    assert done.err == ""
+
+
+# --- trials that diverge and a worker that is killed, while MLflow is down from beginning to end
+
+
+@pytest.fixture(scope="module")
+def marred(new_shell: Callable[[str], Shell]) -> tuple[Shell, Done]:
+    shell = new_shell("marred")
+    config = {
+        **SMALL,
+        "name": "marred",
+        "space": {"base": "default", "head_learning_rate": {"choice": [0.01, 1e30]}},
+        "budget": {**BUDGET, "trials": 6, "random_trials": 6},
+    }
+    uri = f"http://127.0.0.1:{free_port()}"
+    begin = time.perf_counter()
+    process = shell.start("sweep", shell.write(config), "--tracking-uri", uri, "--json")
+    wait_for_trials(shell, process, 2)
+    for pid in processes_below(process.pid):
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
+            os.kill(pid, signal.SIGKILL)
+            break
+    out, err = process.communicate(timeout=240)
+    return shell, Done(process.returncode, out, err, time.perf_counter() - begin)
+
+
+def test_diverged_trials_fail_alone(marred: tuple[Shell, Done]) -> None:
+    shell, done = marred
+    rows = shell.sweep().trials.read().to_pylist()
+    assert done.code == 3, done.err
+    killed = [row for row in rows if "ended without a word" in (row["error"] or "")]
+    assert len(killed) <= 1, "the worker may have been between two trials"
+    for row in rows:
+        if row in killed:
+            continue
+        diverges = row["head_learning_rate"] > 1
+        assert row["state"] == ("failed" if diverges else "completed")
+        assert (row["error"] or "").startswith("diverged: " if diverges else "")
+        assert (row["val_score"] is None) == diverges
+    states = Counter(row["state"] for row in rows)
+    assert states["failed"] >= 1
+    assert states["completed"] >= 2
+    assert sum(row["phase"] == "confirmation" for row in rows) == 2
+    assert "Traceback" not in done.err
+    tests = shell.sweep().tests.read().to_pylist()
+    assert len(tests) == states["completed"]
+    assert done.document["ranking"][0]["num_failed"] == states["failed"]
+
+
+def test_an_absent_mlflow_is_told_once_and_made_up_for(marred: tuple[Shell, Done], tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    shell, done = marred
+    told = [line for line in done.err.splitlines() if "MLflow" in line]
+    assert len(told) == 1, "said once while it runs"
+    assert "report" in told[0]
+    assert done.document["tracking"]["complete"] is False
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    for _ in range(2):
+        again = shell.run("report", "--tracking-uri", uri, "--json")
+        assert again.code == 0, again.err
+        assert again.document["tracked"] is True
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("adapt/digits")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    ids = [run.data.tags["orchestrator.run_id"] for run in runs]
+    rows = shell.sweep().trials.read().to_pylist()
+    assert len(ids) == len(set(ids)) == 1 + 1 + len(rows)
+    failed = sum(row["state"] == "failed" for row in rows)
+    assert Counter(run.info.status for run in runs) == {"FINISHED": len(runs) - failed, "FAILED": failed}
+
+
+# --- kills
+
+
+def test_a_killed_driver_leaves_every_finished_trial_and_no_process(new_shell: Callable[[str], Shell]) -> None:
+    shell = new_shell("killed")
+    config = {**SMALL, "name": "killed", "budget": {**BUDGET, "trials": 40, "random_trials": 40}}
+    process = shell.start("sweep", shell.write(config))
+    wait_for_trials(shell, process, 4)
+    below = processes_below(process.pid)
+    training = without_agents(processes_below(process.pid))
+    assert len(training) >= 3, "Ray's own and two workers"
+    before = shell.sweep().trials.read().to_pylist()
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    # Two agents of Ray's, which hold no memory to speak of, look for their master for a minute more.
+    assert gone_within(training, 10)
+    trials, epochs, tests = shell.sweep().tables()
+    rows = trials.to_pylist()
+    assert rows[: len(before)] == before
+    assert {(row["study"], row["number"]) for row in rows} == {
+        (row["study"], row["number"]) for row in tests.to_pylist()
+    }
+    assert len(epochs) >= 2 * len(rows)
+    [ranked] = shell.run("rank", "--json").document
+    assert (ranked["ranking"][0]["num_trials"], ranked["ranking"][0]["status"]) == (len(rows), "insufficient")
+    assert len(shell.run("show", "--json").document["runs"]) == len(rows)
+    [listed] = shell.run("ls", "--json").document
+    assert listed["runs"] == len(rows)
+    report = shell.run("report", "--json")
+    assert report.code == 0, report.err
+    assert report.document["tracked"] is True
+
+
+def test_ctrl_c_ranks_what_had_finished_and_leaves_no_process(new_shell: Callable[[str], Shell]) -> None:
+    shell = new_shell("interrupted")
+    config = {**SMALL, "name": "interrupted", "budget": {**BUDGET, "trials": 40, "random_trials": 40}}
+    process = shell.start("sweep", shell.write(config))
+    wait_for_trials(shell, process, 3)
+    below = processes_below(process.pid)
+    begin = time.perf_counter()
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    out, err = process.communicate(timeout=60)
+    seconds = time.perf_counter() - begin
+    assert process.returncode == 130, err
+    assert seconds <= 10
+    assert gone_within(below, 10)
+    assert "interrupted: ranking what had finished" in err
+    assert "Traceback" not in err
+    assert "tf_efficientnet_lite0" in out
+    assert "ranked" in out or "No backbone has enough finished runs" in out
+    folder = shell.sweep()
+    assert json.loads((folder.path / "ranking.json").read_text())["ranking"][0]["status"] == "insufficient"
+    states = Counter(row["state"] for row in folder.trials.read().to_pylist())
+    assert set(states) == {"completed"}, "what was running has no row"
