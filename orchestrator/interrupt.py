@@ -16,7 +16,7 @@ _asked = threading.Event()
 
 
 class SafePoint(Callback):  # type: ignore[misc]  # ray ships no types
-    """Raises KeyboardInterrupt at the start of the next step of Tune's loop, of which there are ten a second."""
+    """Raises KeyboardInterrupt at the next step of Tune's loop, of which there are ten a second."""
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if _asked.is_set():

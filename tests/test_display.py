@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from orchestrator.display.fitting import Column, fitting_table
 from rich.console import Console
+
+from orchestrator.display.fitting import Column, fitting_table
 
 COLUMNS = (
     Column(header="name", cells=["tf_efficientnet_lite0@random"], rank=0, justify="left"),

@@ -108,13 +108,13 @@ def simultaneous(
     """Step-down maximum over all ordered pairs, and the rank intervals that follow.
 
     scores: (K,). covariance: (K, K), of their errors. regret_squares: (K,), mean square of what more tuning
-    would add to each; None is none. With probability `confidence` no pair is put in the wrong order, hence all
-    true ranks lie in [1 + significantly better ones, K - significantly worse ones] together (Romano and Wolf
-    2005 for the step-down: what is rejected makes room for the rest).
+    would add to each; None is none. With probability `confidence` no pair is put in the wrong order, hence
+    all true ranks lie in [1 + significantly better ones, K - significantly worse ones] together (Romano and
+    Wolf 2005 for the step-down: what is rejected makes room for the rest).
 
-    Regret has one sign. "A beats B" can only be spoilt by what B has not found yet; what A has not found makes
-    it truer. So the claim is held against B's regret alone, taken as half-normal. Without regret this is the
-    two-sided max-|t| over unordered pairs.
+    Regret has one sign. "A beats B" can only be spoilt by what B has not found yet; what A has not found
+    makes it truer. So the claim is held against B's regret alone, taken as half-normal. Without regret this
+    is the two-sided max-|t| over unordered pairs.
 
     `critical` is the first step's quantile: difference - critical * sd is a simultaneous lower limit; the
     step-down may decide a pair whose limit just touches zero.

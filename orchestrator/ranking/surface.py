@@ -71,10 +71,10 @@ def embed(
 class LogError:
     """The scale the surface lives on: t(y) = -0.2 log(1.05 - y), about the logarithm of the error.
 
-    On it, halving the error is the same step for a study stuck at 0.55 as for one at 0.90, so a study that has
-    only seen poor configurations knows that a good one may be far above them; and a diverged run says "bad
-    here" without bending the rest. The slope is 1 at 0.85, where the prior's units are those of the score; it
-    stays below 4 at a perfect score.
+    On it, halving the error is the same step for a study stuck at 0.55 as for one at 0.90, so a study that
+    has only seen poor configurations knows that a good one may be far above them; and a diverged run says
+    "bad here" without bending the rest. The slope is 1 at 0.85, where the prior's units are those of the
+    score, and 4 at a perfect score.
     """
 
     scale = 0.2
@@ -112,7 +112,7 @@ class Surface:
     weights: Array  # (lengths, spreads), posterior weights of the grid's cells, summing to 1
 
     def moments(self, at: Array) -> tuple[Array, Array]:
-        """Posterior mean and variance of the noise-free surface at `at`, on the `LogError` scale, (m, 4): shapes (m,)."""
+        """Posterior mean and variance of the noise-free surface at `at` (m, 4), on the `LogError` scale: (m,)."""
         means = np.zeros((*self.weights.shape, len(at)))
         variances = np.zeros_like(means)
         trend = _trend(at)
@@ -137,9 +137,8 @@ class Surface:
     def draw(self, at: Array, num: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """`num` joint posterior draws of the noise-free surface at `at` (m, 4), in the metric's unit.
 
-        Returns the draws, shape (num, m), and the sd between seeds that belongs to each draw, shape (num,), both in
-        the metric's unit.
-        Matheron's rule: a prior draw, moved by what it gets wrong at the data.
+        Returns the draws, shape (num, m), and the sd between seeds that belongs to each draw, shape (num,), in
+        the same unit. Matheron's rule: a prior draw, moved by what it gets wrong at the data.
         """
         cells = _systematic(self.weights.ravel(), num)
         of_length, of_spread = np.divmod(cells, len(_SPREADS))
