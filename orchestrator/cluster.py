@@ -77,9 +77,7 @@ def slots(resources: Resources) -> int:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     fitting = sum(_fit(node.get("CPU", 0), node.get("GPU", 0), cpus, gpus) for node in nodes)
     if not fitting:
-        largest: dict[str, float] = max(
-            nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={}
-        )
+        largest: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise EnvironmentUnusable(
             f"no node can hold a trial of {cpus} CPU and {gpus:g} GPU: the largest has "
             f"{largest.get('CPU', 0):g} CPU and {largest.get('GPU', 0):g} GPU; "

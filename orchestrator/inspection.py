@@ -15,7 +15,7 @@ from trainables.data import Task, load_task
 from trainables.errors import TrainableError
 from trainables.finetune import Finetuner
 
-__all__ = ["inspect_study", "load_study"]
+__all__ = ["forget", "inspect_study", "load_study"]
 
 V = TypeVar("V")
 
@@ -27,6 +27,9 @@ class _Warm(Generic[V]):
 
     def __init__(self) -> None:
         self._values: OrderedDict[Hashable, V] = OrderedDict()
+
+    def clear(self) -> None:
+        self._values.clear()
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         if key not in self._values:
@@ -50,6 +53,12 @@ def load_study(spec: TaskSpec, backbone_name: str) -> tuple[Backbone, Task]:
     backbone = _backbones.get(backbone_name, lambda: build(lookup(backbone_name)))
     task = _tasks.get((spec, backbone.preprocessing), lambda: load_task(spec, backbone.preprocessing))
     return backbone, task
+
+
+def forget() -> None:
+    """Let go of what is kept warm, in a process that does not go on to train."""
+    _backbones.clear()
+    _tasks.clear()
 
 
 def inspect_study(spec: TaskSpec, backbone_name: str, num_threads: int) -> dict[str, Any]:

@@ -58,9 +58,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
             with self._remembering_failure():
                 self._epoch(*self._runs[trial_id], result)
 
-    def on_trial_complete(
-        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
         """A run's last epoch, or its death. On disk first, then told to Optuna."""
         if trial_id not in self._runs:
             return  # told before: Tune tells an end again when the first time raised

@@ -146,8 +146,8 @@ class Study:
         ]
 
     def _seed(self, number: int) -> int:
-        """Of trial `number` in every study alike. Hashed: generators seeded by neighbouring numbers start
-        with correlated draws, and the random slice must be independent ones."""
+        """Of trial `number` in every study alike. Hashed: with their sum, sweeps of neighbouring seeds would
+        share all draws but one, and their results would pass for independent ones."""
         text = f"{self._config.seed}:{number}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 

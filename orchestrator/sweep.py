@@ -63,17 +63,18 @@ def run_sweep(
             num_slots = slots(config.resources)
             facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan))
             on_facts(facts)
-            run_studies(
-                config, plan, folder, facts, num_slots=num_slots, recorder=Recorder(folder, listeners)
-            )
+            run_studies(config, plan, folder, facts, num_slots=num_slots, recorder=Recorder(folder, listeners))
 
 
 def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
     """Build every backbone and read all data once, in this process."""
-    from orchestrator.inspection import inspect_study
+    from orchestrator.inspection import forget, inspect_study
 
     cpus = config.resources.cpus_per_trial
-    return [inspect_study(study.task, study.backbone.name, cpus) for study in plan.studies]
+    try:
+        return [inspect_study(study.task, study.backbone.name, cpus) for study in plan.studies]
+    finally:
+        forget()  # the driver lives as long as the sweep, and has no more use for them
 
 
 def _inspect_there(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:

@@ -39,8 +39,9 @@ def options(name: str) -> tuple[str, ...]:
 def broken_rule(name: str, value: Value) -> str | None:
     """The rule of field `name` that `value` breaks, e.g. ``must be in (0, 1]``; None when it fits.
 
-    `FinetuneConfig` itself is asked, so that its rules are written once. A head learning rate of 0,
-    which a single run may want, is refused: a linear probe with it trains nothing at all.
+    `FinetuneConfig` itself is asked, so that its rules are written once. Learning rates of 0, which a
+    single run may want, are refused: a linear probe with it trains nothing at all, and the ranking
+    compares learning rates by their logarithm.
     """
     if name not in SEARCHABLE:
         return None  # a `SearchSpace` says so, once
@@ -48,6 +49,8 @@ def broken_rule(name: str, value: Value) -> str | None:
         return wrong[0]
     if name == "head_learning_rate" and value == 0:
         return "must be > 0, or a linear probe trains nothing"
+    if name == "learning_rate" and value == 0:
+        return "must be > 0; blocks that shall not learn are frozen by freeze_depth"
     try:
         FinetuneConfig(backbone="any", **{name: value})  # type: ignore[arg-type]  # the field's kind
     except InvalidConfig as error:

@@ -373,14 +373,14 @@ def test_mlflow_holds_what_the_tables_hold(whole: Whole) -> None:
             run = children[short[row["backbone"]], row["seed"]]
             assert run.data.tags["orchestrator.sweep_id"] == sweep_id
             assert run.data.tags["mlflow.parentRunId"]
-            curve = client.get_metric_history(run.info.run_id, "val/score")
-            expected = [
-                (e["epoch"], e["val_score"])
-                for e in whole.epochs
-                if (e["study"], e["number"]) == (row["study"], row["number"])
-            ]
-            assert sorted((point.step, point.value) for point in curve) == expected
-            assert run.data.metrics["final/val_score"] == row["val_score"]
+            curve = [e for e in whole.epochs if (e["study"], e["number"]) == (row["study"], row["number"])]
+            for metric, column in (("val/accuracy", "val_accuracy"), ("train/loss", "train_loss")):
+                points = client.get_metric_history(run.info.run_id, metric)
+                assert len(points) == len(curve), "each epoch once"
+                # MLflow is given six digits.
+                found = {point.step: point.value for point in points}
+                assert found == pytest.approx({e["epoch"]: e[column] for e in curve}, rel=1e-5)
+            assert run.data.metrics["final/val_score"] == pytest.approx(row["val_score"], rel=1e-5)
         for row in whole.done.document["ranking"]:
             if row["task"] == task:
                 [model] = [
@@ -389,7 +389,7 @@ def test_mlflow_holds_what_the_tables_hold(whole: Whole) -> None:
                     if run.data.tags["orchestrator.role"] == "model"
                     and run.data.params["model"] == short[row["backbone"]]
                 ]
-                assert model.data.metrics["adapt/score"] == pytest.approx(row["score"])
+                assert model.data.metrics["adapt/score"] == pytest.approx(row["score"], rel=1e-5)
                 assert model.data.metrics["adapt/rank"] == row["rank"]
 
 
@@ -497,8 +497,7 @@ def test_a_killed_driver_leaves_every_finished_trial_and_no_process(new_shell: C
     shell = new_shell("killed")
     config = {**SMALL, "name": "killed", "budget": {**BUDGET, "trials": 40, "random_trials": 40}}
     process = shell.start("sweep", shell.write(config))
-    wait_for_trials(shell, process, 4)
-    below = processes_below(process.pid)
+    wait_for_trials(shell, process, 2)
     training = without_agents(processes_below(process.pid))
     assert len(training) >= 3, "Ray's own and two workers"
     before = shell.sweep().trials.read().to_pylist()
@@ -527,7 +526,7 @@ def test_ctrl_c_ranks_what_had_finished_and_leaves_no_process(new_shell: Callabl
     shell = new_shell("interrupted")
     config = {**SMALL, "name": "interrupted", "budget": {**BUDGET, "trials": 40, "random_trials": 40}}
     process = shell.start("sweep", shell.write(config))
-    wait_for_trials(shell, process, 3)
+    wait_for_trials(shell, process, 1)
     below = processes_below(process.pid)
     begin = time.perf_counter()
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group

@@ -121,9 +121,7 @@ def test_ranking_is_pure() -> None:
 
 
 def test_no_cycle() -> None:
-    graph = {
-        module: {name for name in imports(module) if name in modules()} - {module} for module in modules()
-    }
+    graph = {module: {name for name in imports(module) if name in modules()} - {module} for module in modules()}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:

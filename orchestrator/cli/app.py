@@ -22,10 +22,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="orchestrator",
-    help=(
-        "Find which pretrained backbone adapts best to your data, how deep to freeze it and at which "
-        "learning rate."
-    ),
+    help=("Find which pretrained backbone adapts best to your data, how deep to freeze it and at which learning rate."),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -58,9 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        _tell(
-            error, "internal error, please report it; -v shows the traceback: ", verbose=_verbose(arguments)
-        )
+        _tell(error, "internal error, please report it; -v shows the traceback: ", verbose=_verbose(arguments))
         return 1
 
 

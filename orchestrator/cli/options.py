@@ -16,9 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON doc
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")]
 Storage = Annotated[Path, typer.Option("--storage", help="Folder that holds the sweeps.")]
-TrackingUri = Annotated[
-    str | None, typer.Option("--tracking-uri", help="MLflow's address; default: the sweep's own.")
-]
+TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's address; default: the sweep's own.")]
 
 
 def stdout() -> Console:

@@ -86,9 +86,7 @@ def ls(storage: Storage = _STORAGE, as_json: AsJson = False, verbose: Verbose = 
 
 def show(
     sweep: SweepName = None,
-    trial: Annotated[
-        int | None, typer.Option("--trial", help="Only the runs of this number, in full.")
-    ] = None,
+    trial: Annotated[int | None, typer.Option("--trial", help="Only the runs of this number, in full.")] = None,
     storage: Storage = _STORAGE,
     as_json: AsJson = False,
     verbose: Verbose = False,

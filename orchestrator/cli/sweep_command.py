@@ -24,9 +24,7 @@ def sweep(
     file: Annotated[
         str, typer.Argument(help="Sweep file, or the name of a shipped one.", show_default=True)
     ] = "quickstart",
-    plan_only: Annotated[
-        bool, typer.Option("--plan", help="Print studies, trials and cost, and stop.")
-    ] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print studies, trials and cost, and stop.")] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the complete sweep file, and stop.")
     ] = False,

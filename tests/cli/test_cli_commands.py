@@ -105,7 +105,7 @@ def test_interrupting_any_command_ends_with_130(run: Run, monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr("orchestrator.config.load_sweep", raises)
-    assert run("validate", "quickstart") [0] == 130
+    assert run("validate", "quickstart")[0] == 130
 
 
 def test_options_that_are_shortcuts_take_any_text(run: Run, tmp_path: Path) -> None:

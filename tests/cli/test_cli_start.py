@@ -24,9 +24,7 @@ print(json.dumps([code, sorted(name for name in sys.modules if "." not in name)]
 
 def imported(*arguments: str) -> tuple[int, set[str], str]:
     """Exit code, top-level modules and stdout of a command in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", _PROGRAM, *arguments], capture_output=True, text=True, timeout=60)
     code, modules = json.loads(done.stderr.splitlines()[-1])
     return code, set(modules), done.stdout
 

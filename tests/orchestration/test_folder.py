@@ -55,18 +55,17 @@ def test_find_sweep_says_what_there_is(tmp_path: Path) -> None:
         find_sweep("x", tmp_path)
 
 
-def test_what_is_known_at_the_start_is_replaced_in_one_piece(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_known_at_the_start_is_replaced_in_one_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = SweepFolder.create(tmp_path, "s", "")
     folder.write_facts({"a": 1})
 
     def dies(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "replace", dies)
+    monkeypatch.setattr(os, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
         folder.write_facts({"a": 2, "long": "x" * 10_000})
+    monkeypatch.undo()
     assert folder.read_facts() == {"a": 1}
     folder.write_facts({"a": 3})
     assert json.loads((folder.path / "sweep.json").read_text()) == {"a": 3}
@@ -87,8 +86,8 @@ def test_a_driver_killed_between_the_two_rows_of_a_trial_leaves_a_readable_sweep
 
     killed.run(lambda request, epoch: 0.5, most=4)
     killed.suggest()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(killed.folder.trials, "append", dies)
+    monkeypatch.setattr(killed.folder.trials, "append", dies)
+    with pytest.raises(KeyboardInterrupt):
         killed.run(lambda request, epoch: 0.5, most=5)
     again = SweepFolder(killed.folder.path)
     assert len(again.tests.read()) == 5

@@ -110,15 +110,11 @@ def run(config: SweepConfig, storage: Path, worker: type | None) -> SweepFolder:
         for study in planned.studies
     ]
     recorder = Recorder(folder, [])
-    run_studies(
-        config, planned, folder, facts, num_slots=slots(config.resources), recorder=recorder, worker=worker
-    )
+    run_studies(config, planned, folder, facts, num_slots=slots(config.resources), recorder=recorder, worker=worker)
     return folder
 
 
-def test_what_goes_wrong_goes_wrong_alone(
-    tmp_path: Path, seen: Seen, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_goes_wrong_goes_wrong_alone(tmp_path: Path, seen: Seen, capfd: pytest.CaptureFixture[str]) -> None:
     """And no result that searches, schedules or is chosen from holds a test score. Real training."""
     config = small_config(
         backbones=["timm/tf_efficientnet_lite0"],
@@ -188,9 +184,7 @@ def test_studies_share_workers_but_no_rungs(tmp_path: Path, seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("table", ["epochs", "trials"])
-def test_a_full_disk_ends_the_sweep_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
-) -> None:
+def test_a_full_disk_ends_the_sweep_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
     from orchestrator.records import AppendOnlyTable
 
     append = AppendOnlyTable.append

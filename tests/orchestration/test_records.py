@@ -22,9 +22,7 @@ def _values(field: pa.Field) -> st.SearchStrategy[Any]:
     kind = field.type
     if pa.types.is_string(kind):
         # Surrogates are no text, and a worker's traceback may hold anything else.
-        values: st.SearchStrategy[Any] = st.text(
-            st.characters(exclude_categories=("Cs",)), min_size=0, max_size=40
-        )
+        values: st.SearchStrategy[Any] = st.text(st.characters(exclude_categories=("Cs",)), min_size=0, max_size=40)
     elif pa.types.is_integer(kind):
         values = st.integers(-(2**31), 2**31 - 1) if kind.bit_width == 32 else st.integers(-(2**63), 2**63 - 1)
     elif pa.types.is_floating(kind):

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from twin import NUM_BLOCKS, Twin, small_config
 
 from orchestrator.config import SweepConfig
+from orchestrator.errors import ConfigError
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import plan
 from orchestrator.ranking import choose
@@ -78,7 +79,7 @@ def test_the_random_slice_of_a_larger_budget_begins_with_that_of_a_smaller(tmp_p
 
 
 def test_random_draws_are_independent(tmp_path: Path) -> None:
-    """Generators seeded by neighbouring numbers begin with correlated draws; these may not."""
+    """Neither within a sweep nor between sweeps of neighbouring seeds."""
     drawn = np.empty((300, 4, 2))
     for seed in range(300):
         config = small_config(budget__trials=4, budget__random_trials=4, seed=seed)
@@ -241,12 +242,21 @@ def test_choosing_refuses_a_test_score(tmp_path: Path) -> None:
             choose(mine.append_column(name, pa.array([0.5] * len(mine))))
 
 
+def test_a_learning_rate_that_the_ranking_cannot_take_is_refused_before_anything_is_trained() -> None:
+    for where in ("learning_rate", "head_learning_rate"):
+        with pytest.raises(ConfigError, match=f"finetune.{where} .*must be > 0"):
+            small_config(space={"base": "default", where: None}, finetune={"batch_size": 40, where: 0})
+        with pytest.raises(ConfigError, match="must be > 0"):
+            small_config(space={"base": "default", where: {"choice": [0, 0.1]}})
+
+
 def test_a_running_trial_told_again_or_unknown_changes_nothing(tmp_path: Path) -> None:
     twin = Twin(small_config(), tmp_path)
     twin.suggest()
     study = twin.studies[0]
     study.report(99, 1, 0.5)
     study.report(0, 1, 0.5)
-    study.report(0, 1, 0.5)
+    with pytest.warns(UserWarning, match="already reported"):
+        study.report(0, 1, 0.5)
     [trial] = optuna.load_study(study_name=study.key, storage=twin.ledger).trials
     assert trial.intermediate_values == {1: 0.5}
