@@ -30,9 +30,7 @@ MAX_SHOWN: Final = 60
 MAX_TEXT: Final = 400
 
 _USERINFO: Final = re.compile(r"(://)\S*@")
-_SECRET_QUERY: Final = re.compile(
-    r"(?i)\b(password|passwd|pwd|token|secret|api_?key|access_key|sas|sig)=([^&\s'\"]+)"
-)
+_SECRET_QUERY: Final = re.compile(r"(?i)\b(password|passwd|pwd|token|secret|api_?key|access_key|sas|sig)=([^&\s'\"]+)")
 
 
 def redact(text: str) -> str:

@@ -113,9 +113,7 @@ class Study:
         phase: Phase = "random" if number < self.plan.random_trials else "tpe"
         self._optuna.sampler = self._sampler(phase, number)
         trial = self._optuna.ask()
-        config = self._config.finetune_config(
-            self.plan.backbone.name, self._space(trial), seed=self._seed(number)
-        )
+        config = self._config.finetune_config(self.plan.backbone.name, self._space(trial), seed=self._seed(number))
         # On disk before anybody trains it: after a kill this says what was meant to run.
         trial.set_user_attr("run", json.dumps({"number": number, "phase": phase, "config": asdict(config)}))
         self._running[number] = trial

@@ -45,8 +45,7 @@ def load_space(name: str) -> SearchSpace:
     if name not in space_names():
         names = space_names()
         raise UnknownName(
-            f"space {name!r}: must be one of {', '.join(names)}, or a mapping of parameters"
-            + did_you_mean(name, names)
+            f"space {name!r}: must be one of {', '.join(names)}, or a mapping of parameters" + did_you_mean(name, names)
         )
     text = files("search_spaces").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return read_space(yaml.safe_load(text))

@@ -41,13 +41,7 @@ def _hint(kind: type, value: object) -> str:
         return "leave the key out to take its default"
     if kind in (int, float) and isinstance(value, str):
         return "write it without quotes" if _reads_as_number(value) else ""
-    if (
-        kind is int
-        and isinstance(value, float)
-        and _finite(value)
-        and value.is_integer()
-        and abs(value) < 1e15
-    ):
+    if kind is int and isinstance(value, float) and _finite(value) and value.is_integer() and abs(value) < 1e15:
         return f"write {int(value)}"
     if kind is str and isinstance(value, int | float):
         return "write it in quotes"

@@ -31,9 +31,7 @@ class SearchSpace:
         names = [parameter.name for parameter in self.parameters]
         broken = [unsearchable(name) for name in names if name not in SEARCHABLE]
         broken += [
-            BrokenRule(keys=(name,), rule="given twice")
-            for index, name in enumerate(names)
-            if name in names[:index]
+            BrokenRule(keys=(name,), rule="given twice") for index, name in enumerate(names) if name in names[:index]
         ]
         broken += [
             BrokenRule(keys=(parameter.name,), rule=f"cannot be searched by a {type(parameter).__name__}")

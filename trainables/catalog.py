@@ -70,8 +70,7 @@ def lookup(name: str) -> BackboneSpec:
     architecture, at, weights = rest.rpartition("@") if "@" in rest else (rest, "", "")
     if source not in get_args(Source):
         raise UnknownName(
-            f"backbone {name!r}: the part before '/' must be one of {', '.join(get_args(Source))}"
-            + _nearest(name)
+            f"backbone {name!r}: the part before '/' must be one of {', '.join(get_args(Source))}" + _nearest(name)
         )
     if not slash or not architecture or (at and not weights):
         raise UnknownName(

@@ -123,9 +123,7 @@ def _checked(document: Document) -> SweepConfig:
     values = check_sweep(document)
     values["storage"] = os.path.expanduser(values["storage"])
     return SweepConfig(
-        tasks=tuple(
-            TaskSpec(**{**task, "data": os.path.expanduser(task["data"])}) for task in values.pop("tasks")
-        ),
+        tasks=tuple(TaskSpec(**{**task, "data": os.path.expanduser(task["data"])}) for task in values.pop("tasks")),
         backbones=tuple(values.pop("backbones")),
         finetune=FinetuneConfig(backbone="any", **values.pop("finetune")),
         budget=Budget(**values.pop("budget")),

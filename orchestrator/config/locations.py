@@ -16,9 +16,7 @@ _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _DATABASES: Final = ("sqlite", "postgresql", "mysql", "mssql")
 _SERVERS: Final = ("http", "https")
 _OBJECT_STORES: Final = ("s3", "gs", "abfs")
-_SQLITE_HINT: Final = (
-    "write auto, or sqlite:///path/mlflow.db; `mlflow migrate-filestore` moves old runs there"
-)
+_SQLITE_HINT: Final = "write auto, or sqlite:///path/mlflow.db; `mlflow migrate-filestore` moves old runs there"
 
 Broken = tuple[str, str]
 """A rule and a hint."""

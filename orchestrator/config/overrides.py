@@ -51,9 +51,7 @@ def _descend(root: Any, keys: list[str], refuse: _Refuse) -> tuple[Any, str | in
         if isinstance(node, list):
             if not (key.isdecimal() and len(key) <= MAX_INDEX_DIGITS and int(key) < len(node)):
                 indices = f"0 to {len(node) - 1}" if node else "none, as the list is empty"
-                refuse(
-                    f"{'.'.join(keys[:position])} is a list: its index must be {indices}", value=shown(key)
-                )
+                refuse(f"{'.'.join(keys[:position])} is a list: its index must be {indices}", value=shown(key))
                 return None
             if last:
                 return node, int(key)

@@ -32,9 +32,7 @@ def searched_or_fixed(values: Mapping[str, Any], keys: Keys, report: Report) -> 
     for name in values.get("finetune", {}):
         if isinstance(space, SearchSpace) and name in space.names:
             hint = f"remove it here, or take it out of the space: {{base: ..., {name}: null}}"
-            report.add(
-                (*keys, "finetune", name), "is searched by the space, so it cannot be fixed", hint=hint
-            )
+            report.add((*keys, "finetune", name), "is searched by the space, so it cannot be fixed", hint=hint)
 
 
 def batch_fits(values: Mapping[str, Any], keys: Keys, report: Report) -> None:

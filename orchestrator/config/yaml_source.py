@@ -72,9 +72,7 @@ def plain_value(text: str) -> Any:
 
 def dump_yaml(value: Any) -> str:
     """`value` as YAML that `parse_yaml` reads back equal."""
-    return yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -53,9 +53,7 @@ class _Progress:
         self.counts[trial["state"]] += 1
         if trial["phase"] == "confirmation":
             self.num_confirmed += 1
-        elif trial["val_score"] is not None and (
-            self.best is None or trial["val_score"] > self.best["val_score"]
-        ):
+        elif trial["val_score"] is not None and (self.best is None or trial["val_score"] > self.best["val_score"]):
             self.best = trial
 
 
@@ -172,8 +170,7 @@ class LiveBoard:
 
         names = [Text(study.name, style=study.color) for study in studies]
         failed = [
-            Text(str(study.counts["failed"]), style="bold red" if study.counts["failed"] else "")
-            for study in studies
+            Text(str(study.counts["failed"]), style="bold red" if study.counts["failed"] else "") for study in studies
         ]
         bars = [
             ProgressBar(total=study.total, completed=study.ended, width=12, complete_style=study.color)

@@ -41,9 +41,7 @@ def choose(trials: pa.Table) -> int:
 
 def choose_run(runs: Sequence[Run]) -> Run:
     """`choose` on runs already read. Raises NoCompletedTrial."""
-    tried = sorted(
-        (run for run in runs if run.phase != "confirmation" and run.scored), key=lambda run: run.number
-    )
+    tried = sorted((run for run in runs if run.phase != "confirmation" and run.scored), key=lambda run: run.number)
     if not tried:
         name = repr(runs[0].study) if runs else "the study"
         raise NoCompletedTrial(f"{name}: no completed search trial among {len(runs)} runs")

@@ -122,9 +122,7 @@ def simultaneous(
     count = len(scores)
     regret_squares = np.zeros(count) if regret_squares is None else regret_squares
     variances = np.diag(covariance)
-    squares = (
-        np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0.0) + regret_squares[None, :]
-    )
+    squares = np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0.0) + regret_squares[None, :]
     np.fill_diagonal(squares, 0.0)
     spread = np.sqrt(squares)
     # Rounding leaves about 1e-9 where two errors are one and the same: there the order is plain.
@@ -151,9 +149,7 @@ def simultaneous(
     return Simultaneous(first or 0.0, better, spread, low, high)
 
 
-def _quantile_of_max(
-    draws: Array, regrets: Array, sd: Array, pairs: npt.NDArray[np.bool_], confidence: float
-) -> float:
+def _quantile_of_max(draws: Array, regrets: Array, sd: Array, pairs: npt.NDArray[np.bool_], confidence: float) -> float:
     largest = np.zeros(len(draws))
     for row in range(len(sd)):  # a row of pairs at a time: K^2 columns of draws would not fit for large K
         columns = np.flatnonzero(pairs[row])

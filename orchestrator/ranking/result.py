@@ -122,16 +122,12 @@ class _Task:
         if not self.evidence:
             return None
         covariance = self.examples + np.diag(self.seeds)
-        return simultaneous(
-            self.scores, covariance, self.options.confidence, self.options.seed, regret_squares
-        )
+        return simultaneous(self.scores, covariance, self.options.confidence, self.options.seed, regret_squares)
 
     def rows(self) -> list[dict[str, Any]]:
         rows = []
         if self.found is not None and self.attainable is not None:
-            draws = self.scores + joint_draws(
-                self.examples + np.diag(self.seeds + self.tuning), self.options.seed
-            )
+            draws = self.scores + joint_draws(self.examples + np.diag(self.seeds + self.tuning), self.options.seed)
             top = draws >= draws.max(axis=1, keepdims=True)
             p_best = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
             quantile = float(ndtri(0.5 + self.options.confidence / 2))
@@ -198,9 +194,7 @@ class _Task:
             min_detectable_gap=None,
             num_test_needed=None,
             measured=tuple(name for name in MEASURED if weights.get(name, 0.0) > 0),
-            unmeasured=tuple(
-                name for name in COMPONENTS if name not in MEASURED and weights.get(name, 0.0) > 0
-            ),
+            unmeasured=tuple(name for name in COMPONENTS if name not in MEASURED and weights.get(name, 0.0) > 0),
             budget=budget,
             equal_budget=len({count for _, count in budget}) <= 1,
             insufficient=tuple(item.study.backbone for item in everyone if item.reason is not None),
@@ -223,9 +217,7 @@ class _Task:
                 verdict = replace(
                     verdict,
                     min_detectable_gap=critical * float(np.median(upper)),
-                    num_test_needed=None
-                    if told_apart
-                    else needed_num_test(difference, parts, critical, num_test),
+                    num_test_needed=None if told_apart else needed_num_test(difference, parts, critical, num_test),
                 )
         words = sentences(
             ranked=names, tied=tied, verdict=verdict, confidence=self.options.confidence, num_test=num_test

@@ -28,9 +28,7 @@ RANKING = pa.schema(
         pa.field("p_best", pa.float64()),  # share of joint draws in which it is best; sums to 1 over a task
         # Score and its parts, chance-normalised: chance = 0, perfect = 1, clipped below at -0.2.
         pa.field("score", pa.float64()),
-        pa.field(
-            "ci_low", pa.float64()
-        ),  # of `score`, attainable, one backbone at a time: seeds and test set below,
+        pa.field("ci_low", pa.float64()),  # of `score`, attainable, one backbone at a time: seeds and test set below,
         pa.field("ci_high", pa.float64()),  # and unfinished tuning above
         pa.field("quality", pa.float64()),  # surface at the chosen configuration
         pa.field("quality_sd", pa.float64()),  # seeds and test set, without unfinished tuning

@@ -196,9 +196,7 @@ def _whiten(
 ) -> tuple[Array, Array]:
     """Per spread: Cholesky factor of the data's covariance (s, n, n); its solution for targets (s, n)."""
     trend = _trend(points)
-    covariance = (
-        _SIGNAL_VARIANCES * _correlation(points, points, lengths) + (trend * _TREND_VARIANCE) @ trend.T
-    )
+    covariance = _SIGNAL_VARIANCES * _correlation(points, points, lengths) + (trend * _TREND_VARIANCE) @ trend.T
     diagonal = np.arange(len(points))
     covariance[:, diagonal, diagonal] += _SPREADS[:, 1:] ** 2 + noise_floor
     factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)

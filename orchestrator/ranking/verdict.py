@@ -108,14 +108,11 @@ def sentences(
         lines.append(_advice(verdict, num_test))
     if verdict.unmeasured:
         lines.append(
-            f"Not measured: {_listed(verdict.unmeasured)}. "
-            f"The score is made of {_listed(verdict.measured)} alone."
+            f"Not measured: {_listed(verdict.unmeasured)}. The score is made of {_listed(verdict.measured)} alone."
         )
     if not verdict.equal_budget:
         counts = [count for _, count in verdict.budget]
-        lines.append(
-            f"Budgets differ ({min(counts)} to {max(counts)} trials): a low score may only mean few trials."
-        )
+        lines.append(f"Budgets differ ({min(counts)} to {max(counts)} trials): a low score may only mean few trials.")
     if verdict.insufficient:
         lines.append(f"Without a rank: {_listed(verdict.insufficient)}.")
     return tuple(lines)

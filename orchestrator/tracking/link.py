@@ -32,9 +32,7 @@ class Link:
         return f"{self.command}\n{self.url}" if self.command else self.url
 
 
-def link_to(
-    uri: str, experiment_id: str | None, *, sweep_id: str, ranked: bool, view_key: str | None = None
-) -> Link:
+def link_to(uri: str, experiment_id: str | None, *, sweep_id: str, ranked: bool, view_key: str | None = None) -> Link:
     """The ranking of a sweep, or while there is none its trials.
 
     Args:

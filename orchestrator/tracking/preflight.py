@@ -62,13 +62,9 @@ def _check_sqlite(uri: str) -> None:
             f"the tracking database {path} must be readable: {error.strerror}; choose another --tracking-uri"
         ) from error
     if start and start != _SQLITE_MAGIC:
-        raise EnvironmentUnusable(
-            f"{path} must be a SQLite database and is not; choose another --tracking-uri"
-        )
+        raise EnvironmentUnusable(f"{path} must be a SQLite database and is not; choose another --tracking-uri")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise EnvironmentUnusable(
-            f"the tracking database {path} must be writable; choose another --tracking-uri"
-        )
+        raise EnvironmentUnusable(f"the tracking database {path} must be writable; choose another --tracking-uri")
 
 
 def _check_server(uri: str) -> None:

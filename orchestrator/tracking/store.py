@@ -241,9 +241,7 @@ class Store:
         run.points[key] = {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
         run.unread.discard(key)
 
-    def _send(
-        self, run: StoredRun, params: Mapping[str, str], tags: Mapping[str, str], points: list[Point]
-    ) -> None:
+    def _send(self, run: StoredRun, params: Mapping[str, str], tags: Mapping[str, str], points: list[Point]) -> None:
         entities = self._entities
         metrics = [entities.Metric(p.key, p.value, p.timestamp_ms, p.step) for p in points]
         pairs = [entities.Param(k, v) for k, v in params.items()]

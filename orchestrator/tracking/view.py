@@ -84,9 +84,7 @@ def saved_views(sweep_id: str) -> tuple[View, ...]:
         _line("val/loss"),
         _line("train/loss"),
     ]
-    curves = [
-        _line(name) for name in ("val/accuracy", "val/f1_macro", "val/loss", "train/loss", "time/epoch_s")
-    ]
+    curves = [_line(name) for name in ("val/accuracy", "val/f1_macro", "val/loss", "train/loss", "time/epoch_s")]
     grouped = {
         "aggregateFunction": "average",
         "groupByKeys": [{"mode": "param", "groupByData": "model"}],
@@ -112,9 +110,7 @@ def saved_views(sweep_id: str) -> tuple[View, ...]:
         ),
         View(
             name="3 Trials table",
-            state=_state(
-                sweep_id, "trial", score, charts=[_bar(score, "Validation score")], columns=trial_columns
-            ),
+            state=_state(sweep_id, "trial", score, charts=[_bar(score, "Validation score")], columns=trial_columns),
         ),
     )
 
@@ -142,9 +138,7 @@ def _state(
         for place, card in enumerate(charts)
     ]
     return {
-        "searchFilter": (
-            f"tags.`orchestrator.role` = '{role}' AND tags.`orchestrator.sweep_id` = '{sweep_id}'"
-        ),
+        "searchFilter": (f"tags.`orchestrator.role` = '{role}' AND tags.`orchestrator.sweep_id` = '{sweep_id}'"),
         "orderByKey": f"metrics.`{order_by}`",
         "orderByAsc": False,
         "startTime": "ALL",

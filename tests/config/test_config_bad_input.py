@@ -40,9 +40,7 @@ def problems(path: Path, text: str | bytes, overrides: tuple[str, ...] = ()) -> 
     assert len(lines) == len(caught.value.problems) > 0
     assert all(line.isprintable() for line in lines)
     return tuple(
-        Problem(
-            where=p.where.replace(str(file), "my.yaml"), key=p.key, rule=p.rule, value=p.value, hint=p.hint
-        )
+        Problem(where=p.where.replace(str(file), "my.yaml"), key=p.key, rule=p.rule, value=p.value, hint=p.hint)
         for p in caught.value.problems
     )
 
@@ -223,9 +221,7 @@ def test_values(tmp_path: Path, override: str, message: str, hint: str) -> None:
 
 
 @pytest.mark.parametrize(("override", "where", "key", "message", "hint"), OVERRIDES)
-def test_overrides(
-    tmp_path: Path, override: str, where: str, key: str | None, message: str, hint: str
-) -> None:
+def test_overrides(tmp_path: Path, override: str, where: str, key: str | None, message: str, hint: str) -> None:
     assert_told(problems(tmp_path, SWEEP, (override,)), where, key, message, hint)
 
 
@@ -243,9 +239,7 @@ def test_everything_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> 
     ]
 
 
-def test_depths_beyond_the_blocks_of_a_known_backbone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_depths_beyond_the_blocks_of_a_known_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainables.catalog._facts", lambda: FACTS)
     text = SWEEP.replace("timm/b", "timm/shallow") + "space: {freeze_depth: {low: 0, high: 9}}\n"
     message = "must be <= num_blocks (6) of timm/shallow, got 9"

@@ -47,9 +47,7 @@ def test_a_near_name_is_offered() -> None:
         "bob:" + "a" * 70 + "://x:hunter2" + "b" * 70 + "@host",
     ],
 )
-@pytest.mark.parametrize(
-    "key", ["tracking_uri", "storage", "name", "seed", "space", "backbones", "x", "name.x"]
-)
+@pytest.mark.parametrize("key", ["tracking_uri", "storage", "name", "seed", "space", "backbones", "x", "name.x"])
 def test_secrets_are_never_shown(tmp_path: Path, key: str, uri: str) -> None:
     for value in (uri, f"[{uri!r}]", f"{{{uri!r}: {uri!r}}}"):
         file = tmp_path / "my.yaml"

@@ -30,9 +30,7 @@ from trainables.errors import InvalidConfig
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,12}", fullmatch=True)
 # Every letter is upper case, as `~` begins a home folder and a scheme is what ends in a colon.
-PATHS = st.text(
-    st.characters(exclude_categories=["C", "Z"], exclude_characters=":~"), min_size=1, max_size=20
-)
+PATHS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=":~"), min_size=1, max_size=20)
 SEEDS = st.integers(0, 2**31 - 1)
 COUNTS = st.none() | st.integers(200, 10_000)
 
@@ -84,9 +82,7 @@ SWEEPS = st.fixed_dictionaries(
     },
 )
 
-SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.binary(max_size=3)
-)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12) | st.binary(max_size=3)
 ANYTHING = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner),
@@ -134,9 +130,7 @@ def test_the_schema_documents_every_field_and_refuses_unknown_ones() -> None:
     assert all(value["description"] for value in described.values())
     for broken in ({"nme": "x"}, {"seed": "x"}, {"budget": {"trials": 0}}, {"space": {"seed": {}}}):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(
-                {"name": "x", "tasks": [{"name": "a"}], "backbones": ["timm/a"], **broken}, schema
-            )
+            jsonschema.validate({"name": "x", "tasks": [{"name": "a"}], "backbones": ["timm/a"], **broken}, schema)
 
 
 def test_a_run_gets_the_fixed_values_with_the_sampled_ones_on_top() -> None:

@@ -19,8 +19,7 @@ def test_problems_stand_in_columns() -> None:
         ]
     )
     assert str(error) == (
-        "a.yaml:7    budget.trials  must be >= 1, got 0\n"
-        "--set seed  seed           must be >= 0, got -1; write 1"
+        "a.yaml:7    budget.trials  must be >= 1, got 0\n--set seed  seed           must be >= 0, got -1; write 1"
     )
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
@@ -52,9 +51,7 @@ def test_shown_is_redacted_before_it_is_cut() -> None:
 
 
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
-    classes = [
-        cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, OrchestratorError)
-    ]
+    classes = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, OrchestratorError)]
     assert errors.__doc__ is not None
     for cls in classes:
         drawn = next(line.split() for line in errors.__doc__.splitlines() if cls.__name__ in line.split())

@@ -90,6 +90,7 @@ def test_random_draws_are_independent(tmp_path: Path) -> None:
         for one, other in itertools.combinations(range(4), 2):
             within = np.corrcoef(drawn[:, one, column], drawn[:, other, column])[0, 1]
             assert abs(within) < limit, (column, one, other)
+        for one, other in itertools.permutations(range(4), 2):
             along = np.corrcoef(drawn[:-1, one, column], drawn[1:, other, column])[0, 1]
             assert abs(along) < limit, "the next seed repeats this one's draws"
     depths = Counter(int(depth) for depth in drawn[:, :, 0].ravel())

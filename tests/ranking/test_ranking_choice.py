@@ -58,9 +58,7 @@ def test_a_diverged_but_completed_trial_does_not_drag_its_neighbours_down() -> N
     order=st.permutations(range(8)),
     scores=st.lists(st.floats(0.0, 1.0), min_size=8, max_size=8),
 )
-def test_always_a_tried_completed_trial_whatever_the_order(
-    seed: int, order: list[int], scores: list[float]
-) -> None:
+def test_always_a_tried_completed_trial_whatever_the_order(seed: int, order: list[int], scores: list[float]) -> None:
     rng = np.random.default_rng(seed)
     rows = [
         trial(

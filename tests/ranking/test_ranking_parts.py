@@ -98,9 +98,7 @@ def test_draws_agree_with_the_moments() -> None:
 def test_expected_best_by_enumeration() -> None:
     val, test = np.array([0.3, 0.1, 0.4, 0.2, 0.35]), np.array([0.5, 0.9, 0.6, 0.1, 0.7])
     for n in range(1, 6):
-        by_hand = np.mean(
-            [test[max(subset, key=lambda i: val[i])] for subset in itertools.combinations(range(5), n)]
-        )
+        by_hand = np.mean([test[max(subset, key=lambda i: val[i])] for subset in itertools.combinations(range(5), n)])
         assert expected_best(val, test, n) == pytest.approx(by_hand)
     with pytest.raises(ValueError, match="best of 6"):
         expected_best(val, test, 6)

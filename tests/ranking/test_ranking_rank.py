@@ -77,9 +77,7 @@ def test_a_clear_winner_is_alone_on_top() -> None:
 
 def test_twins_share_everything(sweep: tuple[pa.Table, pa.Table]) -> None:
     """The same runs under two names: equal scores, shared rank, nothing told apart."""
-    trials, tests = (
-        only(table, schema, {"m0"}) for table, schema in zip(sweep, (TRIALS, TESTS), strict=True)
-    )
+    trials, tests = (only(table, schema, {"m0"}) for table, schema in zip(sweep, (TRIALS, TESTS), strict=True))
     copy = {"study": "t:twin"}
     twins = rank(
         pa.concat_tables([trials, edit(trials, TRIALS, lambda row: copy | {"backbone": "twin"})]),
@@ -186,9 +184,7 @@ def test_missing_test_rows_of_search_trials_are_tolerated(sweep: tuple[pa.Table,
     trials, tests = sweep
     full = by_name(rank(trials, tests))
     for first in (4, 8):  # some, and all, of the search trials' test rows
-        fewer = by_name(
-            rank(trials, edit(tests, TESTS, lambda row, n=first: {} if row["number"] >= n else None))
-        )
+        fewer = by_name(rank(trials, edit(tests, TESTS, lambda row, n=first: {} if row["number"] >= n else None)))
         for name, row in fewer.items():
             assert row["status"] == "ranked"
             assert row["score"] == pytest.approx(full[name]["score"], abs=0.03)
@@ -260,9 +256,7 @@ def test_p_best_sums_to_one_and_pairs_are_oriented(sweep: tuple[pa.Table, pa.Tab
     collapse=st.sampled_from([0.0, 0.5]),
     num_test=st.sampled_from([7, 60, 1000]),
 )
-def test_tiny_budgets_never_break_it(
-    seed: int, count: int, stopped: float, collapse: float, num_test: int
-) -> None:
+def test_tiny_budgets_never_break_it(seed: int, count: int, stopped: float, collapse: float, num_test: int) -> None:
     world = World(
         models=random_models(count, np.random.default_rng(seed), 0.3),
         seed=seed,

@@ -21,9 +21,7 @@ def test_rank_intervals_hold_and_choosing_costs_no_more_than_max_validation() ->
         world = World(models=models, seed=seed, stopped=0.1)
         rows = [row for row in rank(*world.tables()).table.to_pylist() if row["status"] == "ranked"]
         truth = {row["backbone"]: world.true_score(row["backbone"]) for row in rows}
-        true_rank = {
-            name: 1 + sum(other > value for other in truth.values()) for name, value in truth.items()
-        }
+        true_rank = {name: 1 + sum(other > value for other in truth.values()) for name, value in truth.items()}
         covered.append(all(r["rank_low"] <= true_rank[r["backbone"]] <= r["rank_high"] for r in rows))
         own += [row["ci_low"] <= truth[row["backbone"]] <= row["ci_high"] for row in rows]
         gaps += [row["score"] - truth[row["backbone"]] for row in rows]

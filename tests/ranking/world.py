@@ -38,9 +38,7 @@ def trial(number: int = 0, *, backbone: str = "a", task: str = "t", **fields: An
     return row | fields
 
 
-def on_test(
-    number: int = 0, *, backbone: str = "a", task: str = "t", correct: Any, **fields: Any
-) -> dict[str, Any]:
+def on_test(number: int = 0, *, backbone: str = "a", task: str = "t", correct: Any, **fields: Any) -> dict[str, Any]:
     """One TESTS row from per-example correctness."""
     bits = np.asarray(correct, dtype=bool)
     accuracy = float(bits.mean())
@@ -124,9 +122,7 @@ class World:
         tests: list[dict[str, Any]] = []
         for index, (name, model) in enumerate(self.models.items()):
             rng = np.random.default_rng([self.seed, 1 + index])
-            own = {
-                key: 0.83**0.5 * u + 0.09**0.5 * rng.standard_normal(u.size) for key, u in hardness.items()
-            }
+            own = {key: 0.83**0.5 * u + 0.09**0.5 * rng.standard_normal(u.size) for key, u in hardness.items()}
             rows: list[dict[str, Any]] = []
             for number in range(self.num_random + self.num_tpe):
                 phase = "random" if number < self.num_random else "tpe"
@@ -200,13 +196,9 @@ class World:
         fallen: float = 0.0,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         depth, rate, head = config
-        level = model.accuracy(
-            depth / NUM_BLOCKS, None if rate is None else math.log10(rate), math.log10(head)
-        )
+        level = model.accuracy(depth / NUM_BLOCKS, None if rate is None else math.log10(rate), math.log10(head))
         level = float(np.clip(level - fallen + rng.normal(0, model.seed_sd), 0.02, 0.999))
-        correct = {
-            key: part + 0.08**0.5 * rng.standard_normal(part.size) < ndtri(level) for key, part in own.items()
-        }
+        correct = {key: part + 0.08**0.5 * rng.standard_normal(part.size) < ndtri(level) for key, part in own.items()}
         run = trial(
             number,
             backbone=name,

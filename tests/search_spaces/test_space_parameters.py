@@ -113,9 +113,7 @@ def test_a_fixed_depth_decides_conditions() -> None:
     ("num_blocks", "freeze_depth", "rule"),
     [(0, 0, "num_blocks must be >= 1"), (4, 0, "must be <= num_blocks (4), got 6"), (9, 10, "in [0, 9]")],
 )
-def test_bind_refuses_depths_the_backbone_does_not_have(
-    num_blocks: int, freeze_depth: int, rule: str
-) -> None:
+def test_bind_refuses_depths_the_backbone_does_not_have(num_blocks: int, freeze_depth: int, rule: str) -> None:
     space = SearchSpace(parameters=(IntRange(name="freeze_depth", low=0, high=6),))
     with pytest.raises(InvalidSpace) as caught:
         space.bind(num_blocks, freeze_depth=freeze_depth)
@@ -137,8 +135,7 @@ def test_the_digest_is_stable_and_sees_every_change() -> None:
 
     assert space().digest == space().digest == "4e1d99490bed"
     digests = {
-        space(**change).digest
-        for change in ({}, {"low": 2e-4}, {"high": 0.2}, {"log": False}, {"when": "unfrozen"})
+        space(**change).digest for change in ({}, {"low": 2e-4}, {"high": 0.2}, {"log": False}, {"when": "unfrozen"})
     }
     assert len(digests) == 5
     assert json.loads(json.dumps(space().to_mapping())) == space().to_mapping()

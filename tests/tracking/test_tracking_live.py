@@ -90,9 +90,7 @@ def check_sweep(uri: str, sweep: MadeSweep) -> dict[str, Held]:
             per_epoch = key.startswith(EPOCH_GROUPS)
             assert [step for step, _ in points] == (list(range(1, trial["epochs"] + 1)) if per_epoch else [0])
         assert "train/loss" in run.points
-        assert run.times == tuple(
-            int(trial[name].timestamp() * 1000) for name in ("started_at", "finished_at")
-        )
+        assert run.times == tuple(int(trial[name].timestamp() * 1000) for name in ("started_at", "finished_at"))
     check_parent(runs[parent_id])
     model = runs[f"{parent_id}/{SECOND}/model"]
     assert (model.status, model.name, model.parent) == ("FINISHED", "tf_efficientnet_lite0", parent_id)
@@ -235,9 +233,7 @@ def test_nan_and_infinity_are_named_and_not_drawn(store_uri: str) -> None:
     made.epoch({**epochs[0], "val_loss": math.inf})
     time.sleep(0.5)
     made.epoch({**epochs[1], "val_loss": math.nan, "train_loss": -math.inf})
-    made.run_finished(
-        {**trial, "state": "failed", "error": "diverged", "epochs": 2, "val_loss": math.nan}, None
-    )
+    made.run_finished({**trial, "state": "failed", "error": "diverged", "epochs": 2, "val_loss": math.nan}, None)
     assert made.close(timeout_s=60, status="FINISHED").complete
     run = held(store_uri, sweep)[f"{sweep.sweep_id}/digits/{BACKBONES[0]}/0"]
     assert run.tags["orchestrator.not_finite"] == "train/loss@2=-inf val/loss@1=inf val/loss@2=nan"

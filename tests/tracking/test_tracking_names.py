@@ -128,9 +128,7 @@ def test_test_scores_are_on_confirmations_alone() -> None:
     test = sweep.tests()[0]
     keys = {p.key for p in metric.final_points(rows(sweep)[0], test)}
     assert not any("test" in key for key in keys)
-    assert {"final/test_score", "final/test_accuracy"} <= {
-        p.key for p in metric.final_points(rows(sweep)[-1], test)
-    }
+    assert {"final/test_score", "final/test_accuracy"} <= {p.key for p in metric.final_points(rows(sweep)[-1], test)}
 
 
 def test_a_failed_trial_has_costs_and_no_score() -> None:

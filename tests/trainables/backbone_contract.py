@@ -41,9 +41,7 @@ def shake(original: nn.Module, backbone: Backbone) -> None:
             noise = torch.rand(tensor.shape, generator=generator) - 0.5
             state[name] = tensor + (0.2 if tensor.ndim <= 1 else 0.02) * noise
     original.load_state_dict(state)
-    backbone.load_state_dict(
-        {name: state.get(original_name(name), own) for name, own in backbone.state_dict().items()}
-    )
+    backbone.load_state_dict({name: state.get(original_name(name), own) for name, own in backbone.state_dict().items()})
 
 
 def make_case(name: str, original: nn.Module, side: int) -> Case:

@@ -96,9 +96,7 @@ def test_a_changed_file_is_refused_by_its_sha256(tmp_path: Path, monkeypatch: py
         file.seek(-100, os.SEEK_END)
         file.write(b"\0")
     monkeypatch.setattr(weights, "packaged_path", lambda _: tampered)
-    with pytest.raises(
-        WeightsUnavailable, match=f"{path.name} is not the published file: its sha256 is .* 579344"
-    ):
+    with pytest.raises(WeightsUnavailable, match=f"{path.name} is not the published file: its sha256 is .* 579344"):
         build(lookup(LITE0))
 
 
@@ -115,9 +113,7 @@ def test_a_missing_package_is_told_as_the_line_that_installs_it(monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize(
-    "name", ["timm/resnet18", "timm/resnet18@a1_in1k", "timm/tf_efficientnet_lite0@in1k"]
-)
+@pytest.mark.parametrize("name", ["timm/resnet18", "timm/resnet18@a1_in1k", "timm/tf_efficientnet_lite0@in1k"])
 def test_a_hub_out_of_reach_is_said_at_once_with_where_it_looked(name: str, tmp_path: Path) -> None:
     started = time.monotonic()
     with pytest.raises(WeightsUnavailable) as caught:

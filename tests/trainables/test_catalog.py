@@ -31,18 +31,14 @@ def test_a_name_is_source_architecture_and_weights(
     assert (spec.source, spec.architecture, spec.weights) == (source, architecture, weights)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "resnet18", "timm", "timm/", "timm/@random", "timm/resnet18@", "keras/resnet18"]
-)
+@pytest.mark.parametrize("name", ["", "resnet18", "timm", "timm/", "timm/@random", "timm/resnet18@", "keras/resnet18"])
 def test_anything_else_is_refused(name: str) -> None:
     with pytest.raises(UnknownName, match=r"expected source/architecture|part before '/' must be one of"):
         lookup(name)
 
 
 def test_a_wrong_source_is_told_the_nearest_name() -> None:
-    with pytest.raises(
-        UnknownName, match="must be one of torchvision, timm, hf; did you mean 'timm/resnet18'"
-    ):
+    with pytest.raises(UnknownName, match="must be one of torchvision, timm, hf; did you mean 'timm/resnet18'"):
         lookup("tim/resnet18")
 
 

@@ -52,9 +52,7 @@ def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 def normalised(task: Task, split: Split) -> tuple[Tensor, Tensor]:
     images = split.images[split.rows].float() / 255
-    return (images - torch.tensor(task.mean).view(3, 1, 1)) / torch.tensor(task.std).view(
-        3, 1, 1
-    ), split.labels
+    return (images - torch.tensor(task.mean).view(3, 1, 1)) / torch.tensor(task.std).view(3, 1, 1), split.labels
 
 
 class TestMeasurement:
@@ -127,9 +125,7 @@ class TestMeasurement:
 
 
 class TestTestSplit:
-    def test_it_measures_the_best_epoch_and_gives_the_training_state_back(
-        self, make: Make, digits: Task
-    ) -> None:
+    def test_it_measures_the_best_epoch_and_gives_the_training_state_back(self, make: Make, digits: Task) -> None:
         finetuner = make(max_epochs=4)
         at_best: dict[str, Tensor] = {}
         for metrics in finetuner.epochs():
@@ -243,9 +239,7 @@ class TestResume:
     def test_other_frozen_weights_than_at_the_start_are_refused(self, make: Make) -> None:
         first, second = make(freeze_depth=3), make(freeze_depth=4)
         first.train_epoch()
-        with pytest.raises(
-            FrozenMoved, match="4 frozen blocks of torchvision/mobilenet_v3_small@random differ"
-        ):
+        with pytest.raises(FrozenMoved, match="4 frozen blocks of torchvision/mobilenet_v3_small@random differ"):
             second.load_state_dict(first.state_dict())
 
 
@@ -265,9 +259,7 @@ class TestFreezing:
         finetuner.train_epoch()
         after = weights(finetuner)
         moved = {
-            int(n.split(".")[1])
-            for n in after
-            if n.startswith("blocks.") and not torch.equal(before[n], after[n])
+            int(n.split(".")[1]) for n in after if n.startswith("blocks.") and not torch.equal(before[n], after[n])
         }
         assert moved == set(range(freeze_depth, 14))
 
@@ -275,15 +267,11 @@ class TestFreezing:
         finetuner = make(freeze_depth=5)
         finetuner.train_epoch()
         dict(finetuner.backbone.blocks[2].named_buffers()).popitem()[1].add_(1)
-        with pytest.raises(
-            FrozenMoved, match=f"a tensor in the 5 frozen blocks of {NAME} changed in epoch 2"
-        ):
+        with pytest.raises(FrozenMoved, match=f"a tensor in the 5 frozen blocks of {NAME} changed in epoch 2"):
             finetuner.train_epoch()
 
     def test_too_deep_is_refused_with_the_number_of_blocks(self, make: Make) -> None:
-        with pytest.raises(
-            InvalidConfig, match=r"in \[0, 14\] for .*mobilenet_v3_small.* has 14 blocks; got 15"
-        ):
+        with pytest.raises(InvalidConfig, match=r"in \[0, 14\] for .*mobilenet_v3_small.* has 14 blocks; got 15"):
             make(freeze_depth=15)
 
     def test_what_trains_is_counted(self, make: Make) -> None:

@@ -109,9 +109,7 @@ def test_all_unreadable_files_are_listed_in_one_error(
     assert not list(cache.rglob("*.arrow"))
 
 
-def test_a_long_list_of_unreadable_files_is_cut(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing
-) -> None:
+def test_a_long_list_of_unreadable_files_is_cut(image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
     for path in image_folder.rglob("*.png"):
         path.write_bytes(b"x")
     with pytest.raises(DataError, match=r"42 of 42 images cannot be read[\s\S]*and 22 more$"):
@@ -165,9 +163,7 @@ class TestFolders:
         assert source.given_split is not None
         parts = [name.split("/")[0] for name in source.names]
         assert [("train", "val", "test")[part] for part in source.given_split] == parts
-        assert [source.class_names[label] for label in source.labels] == [
-            n.split("/")[1] for n in source.names
-        ]
+        assert [source.class_names[label] for label in source.labels] == [n.split("/")[1] for n in source.names]
 
     def test_hidden_files_and_folders_are_not_data(self, image_folder: Path) -> None:
         before = open_source(str(image_folder)).names

@@ -55,15 +55,11 @@ def test_labels_follow_their_images(image_folder: Path, cache: Path, preprocessi
     for split in (task.train, task.val, task.test):
         images, labels = split.batch(torch.randperm(len(split)))
         brightest = images.float().mean(dim=(2, 3)).argmax(dim=1)
-        assert [task.class_names[label] for label in labels] == [
-            ("red", "green", "blue")[c] for c in brightest
-        ]
+        assert [task.class_names[label] for label in labels] == [("red", "green", "blue")[c] for c in brightest]
 
 
 @pytest.mark.parametrize("change", ["content", "name", "root"])
-def test_a_change_is_decoded_anew(
-    change: str, image_folder: Path, cache: Path, preprocessing: Preprocessing
-) -> None:
+def test_a_change_is_decoded_anew(change: str, image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
     before = load(image_folder, preprocessing)
     path = image_folder / "train" / "red" / "0.png"
     if change == "content":
@@ -79,12 +75,8 @@ def test_a_change_is_decoded_anew(
     assert (before.digest == after.digest) is (change == "root")
 
 
-def test_each_preprocessing_has_its_own_file(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing
-) -> None:
-    bicubic = Preprocessing(
-        input_size=16, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", crop_frac=0.875
-    )
+def test_each_preprocessing_has_its_own_file(image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
+    bicubic = Preprocessing(input_size=16, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", crop_frac=0.875)
     assert load(image_folder, preprocessing).digest != load(image_folder, bicubic).digest
     assert load(image_folder, preprocessing, image_size=8).train.images.shape[-1] == 8
     assert len(stored(cache)) == 3
@@ -134,18 +126,14 @@ def test_a_file_appears_whole_by_renaming_or_not_at_all(
     assert not stored(cache)
 
 
-def test_two_writers_at_once_decode_once(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing
-) -> None:
+def test_two_writers_at_once_decode_once(image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
     script = f"""
 from trainables.backbones import Preprocessing
 from trainables.config import TaskSpec
 from trainables.data import load_task
 print(load_task(TaskSpec(name="t", data={str(image_folder)!r}), {preprocessing!r}).digest)
 """
-    writers = [
-        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    writers = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     digests = {writer.communicate(timeout=120)[0] for writer in writers}
     assert [writer.returncode for writer in writers] == [0, 0]
     assert len(digests) == 1
@@ -164,9 +152,7 @@ def test_images_are_what_the_checkpoints_own_transform_makes_of_them(tmp_path: P
     backbone = build(lookup("torchvision/mobilenet_v3_small@random"))
     rng = np.random.default_rng(0)
     images = []
-    for index, (width, height) in enumerate(
-        [(300, 280), (400, 270), (256, 256), (260, 390), (500, 300), (99, 80)]
-    ):
+    for index, (width, height) in enumerate([(300, 280), (400, 270), (256, 256), (260, 390), (500, 300), (99, 80)]):
         coarse = Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8))
         images.append(coarse.resize((width, height), Image.Resampling.BICUBIC))
         folder = tmp_path / "data" / ("a" if index < 3 else "b")

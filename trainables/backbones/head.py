@@ -21,9 +21,7 @@ def replace_head(backbone: Backbone, num_classes: int, seed: int) -> None:
         seed: of the new weights alone.
     """
     path, old = [
-        (path, module)
-        for path, module in backbone.head.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
+        (path, module) for path, module in backbone.head.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
     ][-1]
     new: nn.Linear | nn.Conv2d
     # torch's own initialisation, which is overwritten, draws from the global generator.

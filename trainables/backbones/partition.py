@@ -125,8 +125,7 @@ def _crossing_values(nodes: list[fx.Node], source: fx.Node, result: fx.Node) -> 
     """For each position the one value alive between ``nodes[i-1]`` and ``nodes[i]``, else None."""
     position = {node: index for index, node in enumerate(nodes)}
     last_use = {
-        node: max((position[user] for user in node.users if user in position), default=-1)
-        for node in [source, *nodes]
+        node: max((position[user] for user in node.users if user in position), default=-1) for node in [source, *nodes]
     }
     last_use[result] = len(nodes)
     alive: set[fx.Node] = {source}
@@ -155,9 +154,7 @@ def _is_dropout(modules: dict[str, nn.Module], node: fx.Node) -> bool:
     return node.op == "call_module" and isinstance(modules[str(node.target)], nn.Dropout)
 
 
-def _block_starts(
-    nodes: list[fx.Node], modules: dict[str, nn.Module], crossing: list[fx.Node | None]
-) -> list[int]:
+def _block_starts(nodes: list[fx.Node], modules: dict[str, nn.Module], crossing: list[fx.Node | None]) -> list[int]:
     """Positions, but for the first block's, where a unit with weights starts at a single-value place."""
     units = [
         index
@@ -170,10 +167,7 @@ def _block_starts(
 def _has_weights(unit: nn.Module) -> bool:
     """Whether it has parameters besides those of norms, which belong to the layer before them."""
     return any(
-        True
-        for module in unit.modules()
-        if not isinstance(module, _NORMS)
-        for _ in module.parameters(recurse=False)
+        True for module in unit.modules() if not isinstance(module, _NORMS) for _ in module.parameters(recurse=False)
     )
 
 

@@ -28,8 +28,7 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
     known = models.list_models(module=models)
     if spec.architecture not in known:
         raise UnknownName(
-            f"torchvision has no classification model {spec.architecture!r}"
-            + did_you_mean(spec.architecture, known)
+            f"torchvision has no classification model {spec.architecture!r}" + did_you_mean(spec.architecture, known)
         )
     weights = _weights(spec)
     model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture, weights))

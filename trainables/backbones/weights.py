@@ -98,9 +98,7 @@ def load_published(url: str) -> StateDict:
         missing = f"weights {path.name} are not in {path.parent}"
         require_network(url, missing)
         try:
-            torch.hub.download_url_to_file(
-                url, str(path), hash_prefix=_hash_prefix(path.name), progress=False
-            )
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path.name), progress=False)
         except (OSError, RuntimeError) as error:
             raise WeightsUnavailable(
                 f"{missing} and {url} cannot be fetched: {error}; copy the file there by hand, or set "

@@ -99,20 +99,16 @@ def _open_folder(root: Path) -> ImageSource:
 def _class_names(parts: list[Path]) -> tuple[str, ...]:
     """Names of the class folders, which every given split must share."""
     by_part = {
-        part: sorted(f.name for f in part.iterdir() if f.is_dir() and not f.name.startswith("."))
-        for part in parts
+        part: sorted(f.name for f in part.iterdir() if f.is_dir() and not f.name.startswith(".")) for part in parts
     }
     names = by_part[parts[0]]
     for part, found in by_part.items():
         if found != names:
             differing = ", ".join(sorted(set(found) ^ set(names)))
-            raise DataError(
-                f"{part} and {parts[0]} must have the same class folders; they differ in {differing}"
-            )
+            raise DataError(f"{part} and {parts[0]} must have the same class folders; they differ in {differing}")
     if len(names) < 2:
         raise DataError(
-            f"{parts[0]} has {len(names)} class folder(s); "
-            "expected one folder of images per class, at least 2"
+            f"{parts[0]} has {len(names)} class folder(s); expected one folder of images per class, at least 2"
         )
     return tuple(names)
 
@@ -127,9 +123,7 @@ def _images(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not found:
-        raise DataError(
-            f"class folder {folder} has no image; expected files of {', '.join(sorted(IMAGE_SUFFIXES))}"
-        )
+        raise DataError(f"class folder {folder} has no image; expected files of {', '.join(sorted(IMAGE_SUFFIXES))}")
     return found
 
 

@@ -88,9 +88,7 @@ def _take(rng: np.random.Generator, labels: Indices, rows: Indices, num: int, ke
     share = np.floor(exact).astype(np.int64)
     remainder_first = np.argsort(-(exact - share), kind="stable")
     share[remainder_first[: num - share.sum()]] += 1
-    return np.concatenate(
-        [rng.permutation(rows[labels[rows] == c])[:n] for c, n in zip(classes, share, strict=True)]
-    )
+    return np.concatenate([rng.permutation(rows[labels[rows] == c])[:n] for c, n in zip(classes, share, strict=True)])
 
 
 def _require_every_class(spec: TaskSpec, labels: Indices, splits: SplitIndices) -> None:

@@ -100,9 +100,7 @@ def _square(image: Image.Image, side: int, crop_frac: float, resampling: Image.R
     shorter = round(side / crop_frac)
     # The crop as a box in the original: a panorama of 20,000 x 1 pixels would otherwise be blown up to
     # gigabytes of which one square is kept.
-    (left, right), (top, bottom) = (
-        _crop(length, length * shorter // min(image.size), side) for length in image.size
-    )
+    (left, right), (top, bottom) = (_crop(length, length * shorter // min(image.size), side) for length in image.size)
     return image.resize((side, side), resampling, box=(left, top, right, bottom))
 
 
