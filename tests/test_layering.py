@@ -34,7 +34,7 @@ FORBIDDEN = {
 """Top-level packages that no module of the pattern imports, at its top or inside a function."""
 
 ALLOWED = {
-    "ray": ("cluster", "sweep", "worker", "search", "scheduling"),
+    "ray": ("interrupt", "cluster", "sweep", "worker", "search", "scheduling"),
     "optuna": ("study", "sweep"),
     "mlflow": ("tracking.*",),
 }
