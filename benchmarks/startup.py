@@ -29,7 +29,8 @@ def _seconds(*arguments: str, repeat: int = 5) -> float:
 def _first_trial() -> dict[str, float]:
     """From the command to its first finished run, of which the run itself took `duration_s`."""
     with tempfile.TemporaryDirectory() as storage:
-        small = ("budget.trials=1", "budget.random_trials=1", "budget.max_epochs=1", "confirmation.seeds=1")
+        budget = ("trials=1", "random_trials=1", "max_epochs=1", "grace_epochs=1")
+        small = (*(f"budget.{value}" for value in budget), "confirmation.seeds=1")
         overrides = [part for value in small for part in ("--set", value)]
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -45,7 +46,8 @@ def _first_trial() -> dict[str, float]:
             first_line = min(now, first_line) if first_line == first_line else now
             if line.startswith("[") and first_run != first_run:
                 first_run = now
-        process.wait()
+        if process.wait():
+            raise SystemExit(f"the sweep failed with exit code {process.returncode}")
         return {
             "first_line_s": first_line,
             "first_run_done_s": first_run,

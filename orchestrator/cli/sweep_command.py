@@ -30,7 +30,7 @@ def sweep(
     ] = False,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. --set budget.trials=4."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. --set budget.trials=12."),
     ] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Same as --set tracking_uri=...")] = None,
     storage: Annotated[str | None, typer.Option(help="Same as --set storage=...")] = None,
