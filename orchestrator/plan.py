@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.config import Budget, SweepConfig
+from orchestrator.request import study_key
 from trainables.catalog import BackboneSpec, lookup
 from trainables.config import TaskSpec
 
@@ -183,7 +184,7 @@ def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec) -> Study
     epochs = whole + (budget.trials - budget.random_trials) * expected_epochs(budget)
     forward, step = _flops(config, task, backbone)
     return StudyPlan(
-        key=f"{task.name}:{backbone.name}",
+        key=study_key(task.name, backbone.name),
         task=task,
         backbone=backbone,
         trials=budget.trials,

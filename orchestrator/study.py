@@ -127,18 +127,16 @@ class Study:
 
     def _confirm(self) -> list[RunRequest]:
         try:
-            chosen = choose(self._trials().filter(pc.field("study") == self.key))
+            trials = self._trials().filter(pc.field("study") == self.key)
+            chosen = trials.filter(pc.field("number") == choose(trials))
         except NoCompletedTrial:
             return []
-        for trial in self._optuna.trials:
-            run: dict[str, Any] = json.loads(trial.user_attrs["run"])
-            if run["number"] == chosen:
-                break
+        config: dict[str, Any] = json.loads(chosen["config"][0].as_py())
         return [
             self._request(
                 self.plan.trials + index,
                 "confirmation",
-                FinetuneConfig(**{**run["config"], "seed": self._seed(CONFIRMATION_NUMBERS_FROM + index)}),
+                FinetuneConfig(**{**config, "seed": self._seed(CONFIRMATION_NUMBERS_FROM + index)}),
             )
             for index in range(self.plan.confirmations)
         ]

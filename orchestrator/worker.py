@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from orchestrator.folder import write_whole
 from orchestrator.inspection import load_study
 from orchestrator.request import RunRequest
 from trainables.errors import Diverged
@@ -103,10 +104,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             "num_test": measured.num_test,
             "correct": measured.correct.hex(),
         }
-        path = Path(self._request.test_file)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(row), encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(Path(self._request.test_file), json.dumps(row))
 
     def _leave_traceback(self) -> None:
         self._request.error_file.write_text(traceback.format_exc(), encoding="utf-8")

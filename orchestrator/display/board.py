@@ -207,9 +207,8 @@ def make_board(plan: Plan, console: Console, *, quiet: bool) -> Board:
 
 def describe(trial: Row) -> str:
     """Depth and learning rates, as short as they can be said."""
-    depth = f"freeze {trial['freeze_depth']}/{trial['num_blocks']}"
-    rate = "" if trial["learning_rate"] is None else f", lr {trial['learning_rate']:.1e}"
-    return f"{depth}{rate}, head lr {trial['head_learning_rate']:.1e}"
+    tuned = "" if trial["learning_rate"] is None else f", lr {rate(trial['learning_rate'])}"
+    return f"freeze {depth(trial)}{tuned}, head lr {rate(trial['head_learning_rate'])}"
 
 
 def depth(trial: Row) -> str:
