@@ -7,14 +7,20 @@ from typing import Final
 
 __all__ = ["misfit"]
 
-_NOUNS: Final = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+_NOUNS: Final = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a finite number",
+    str: "text",
+    tuple: "a list of two block numbers, e.g. [2, 5]",
+}
 
 
 def misfit(kind: type, value: object) -> tuple[str, str] | None:
-    """The rule and the hint for a `value` that is no `kind` (bool, int, float or str); None when it is.
+    """The rule and the hint for a `value` that is no `kind` (bool, int, float, str or tuple); None when it is.
 
     Nothing is converted but a whole number to a float: true is no number, 1.0 is not whole, and
-    quoted digits are text. A float is finite.
+    quoted digits are text. A float is finite. A tuple is a list or tuple of two whole numbers.
     """
     if _is(kind, value):
         return None
@@ -26,6 +32,8 @@ def _is(kind: type, value: object) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and _finite(value)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
+    if kind is tuple:
+        return isinstance(value, list | tuple) and len(value) == 2 and all(_is(int, item) for item in value)
     return isinstance(value, kind)
 
 

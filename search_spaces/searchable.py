@@ -4,35 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 from types import MappingProxyType
-from typing import Final, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from search_spaces.scalars import misfit
 from trainables.config import FinetuneConfig
 from trainables.errors import InvalidConfig
 
-__all__ = ["FREEZE_DEPTH", "MANAGED", "SEARCHABLE", "Value", "broken_rule", "options"]
+__all__ = ["FREEZE_DEPTH", "MANAGED", "SEARCHABLE", "TUNE_WINDOW", "Value", "Window", "broken_rule", "options"]
 
-Value = int | float | str
+Window: TypeAlias = tuple[int, int]
+"""Of blocks: from the first, inclusive, to the last, exclusive."""
+
+Value = int | float | str | Window
 
 FREEZE_DEPTH: Final = "freeze_depth"
+TUNE_WINDOW: Final = "tune_window"
 
 MANAGED: Final = ("backbone", "max_epochs", "seed")
 """Set by the sweep's plan, never sampled: the backbone is what is ranked, the epochs are the
 scheduler's, and a seed is noise to average over."""
 
 
+def _kind(hint: Any) -> type:
+    if isinstance(hint, type):
+        return hint
+    return str if get_origin(hint) is Literal else tuple
+
+
 def _kinds() -> dict[str, type]:
     hints = get_type_hints(FinetuneConfig)
     names = (field.name for field in dataclasses.fields(FinetuneConfig) if field.name not in MANAGED)
-    return {name: hints[name] if isinstance(hints[name], type) else str for name in names}
+    return {name: _kind(hints[name]) for name in names}
 
 
 SEARCHABLE: Final = MappingProxyType(_kinds())
-"""Field name -> int, float or str (one of `options`)."""
+"""Field name -> int, float, str (one of `options`) or tuple (a `Window`)."""
 
 
 def options(name: str) -> tuple[str, ...]:
-    """The texts that field `name` takes, ``("adamw", "sgd")``; empty for a number."""
+    """The texts that field `name` takes, ``("adamw", "sgd")``; empty where it takes no text."""
+    if SEARCHABLE[name] is not str:
+        return ()
     return tuple(map(str, get_args(get_type_hints(FinetuneConfig)[name])))
 
 

@@ -7,15 +7,31 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from trainables.errors import InvalidConfig
+from trainables.modality import Modality
 
-__all__ = ["EpochMetrics", "FinetuneConfig", "Optimizer", "Precision", "Schedule", "TaskSpec"]
+__all__ = [
+    "ClassWeight",
+    "EpochMetrics",
+    "FinetuneConfig",
+    "HeadInit",
+    "Kind",
+    "OnBadSample",
+    "Optimizer",
+    "Precision",
+    "Schedule",
+    "TaskSpec",
+]
 
 _Rule: TypeAlias = tuple[str, str, bool]
 """A field, what it must be, whether it is."""
 
-Optimizer = Literal["adamw", "sgd"]
-Schedule = Literal["cosine", "constant"]
+Optimizer = Literal["adamw", "adam", "sgd"]
+Schedule = Literal["cosine", "constant", "step"]
 Precision = Literal["auto", "fp32", "bf16"]
+HeadInit = Literal["random", "probe"]
+ClassWeight = Literal["none", "balanced"]
+Kind = Literal["classification", "multilabel", "regression"]
+OnBadSample = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +50,18 @@ class FinetuneConfig:
     """Number of leading blocks frozen, in [0, num_blocks]: 0 tunes everything, num_blocks is a
     linear probe."""
 
+    tune_window: tuple[int, int] | None = None
+    """``(i, j)`` with i < j: only blocks i to j - 1 and the head are tuned (surgical fine-tuning, arXiv
+    2210.11466). None is the window from `freeze_depth` to the end; given, `freeze_depth` must be 0."""
+
+    head_init: HeadInit = "random"
+    """``probe`` fits the head to the frozen features before anything is tuned (LP-FT, arXiv 2202.10054)."""
+
+    stay_near: float = 0.0
+    """Pull of tuned blocks towards their pretrained weights, >= 0: the loss gains ``stay_near / 2`` times
+    the squared distance from them, in place of their weight decay (L2-SP, arXiv 1802.01483). Unused
+    when every block is frozen."""
+
     learning_rate: float = 1e-3
     """Peak learning rate of the last tuned block. Unused when every block is frozen."""
 
@@ -41,8 +69,8 @@ class FinetuneConfig:
     """Peak learning rate of the head."""
 
     weight_decay: float = 1e-2
-    """Weight decay of matrices and filters, decoupled under ``adamw``; tensors of one dimension (biases,
-    norms) are never decayed."""
+    """Weight decay of matrices and filters, decoupled under ``adamw`` and added to the gradient under
+    ``adam`` and ``sgd``; tensors of one dimension (biases, norms) are never decayed."""
 
     layer_decay: float = 1.0
     """Factor in (0, 1] applied to the learning rate once per block, from the last block towards the
@@ -59,10 +87,15 @@ class FinetuneConfig:
     """``sgd`` has Nesterov momentum 0.9."""
 
     schedule: Schedule = "cosine"
-    """Of the learning rate after the warm-up."""
+    """Of the learning rate after the warm-up: ``cosine`` falls to 0, ``step`` is divided by 10 after one
+    half and again after three quarters of the steps."""
 
     warmup_frac: float = 0.1
     """Share of all steps in [0, 1) over which the learning rate rises linearly from 0."""
+
+    class_weight: ClassWeight = "none"
+    """``balanced`` weighs each class in the loss by the inverse of its share of the training samples, and
+    each label of a multi-label task's positives by negatives over positives. Metrics are never weighted."""
 
     precision: Precision = "auto"
     """``bf16`` is autocast (parameters stay in fp32); ``auto`` is bf16 on CUDA and fp32 elsewhere."""
@@ -71,6 +104,9 @@ class FinetuneConfig:
     """Of the head's initial weights, the order of samples and dropout; >= 0."""
 
     def __post_init__(self) -> None:
+        if self.tune_window is not None:
+            # JSON knows lists only; equal configurations must be equal and hashable.
+            object.__setattr__(self, "tune_window", tuple(self.tune_window))
         _require(self, self._rules())
 
     def _rules(self) -> list[_Rule]:
@@ -80,6 +116,13 @@ class FinetuneConfig:
         return [
             ("backbone", "a non-empty name", bool(self.backbone)),
             ("freeze_depth", ">= 0", self.freeze_depth >= 0),
+            (
+                "tune_window",
+                "two block numbers (i, j) with 0 <= i < j, or None",
+                self.tune_window is None or (len(self.tune_window) == 2 and 0 <= self.tune_window[0] < self.tune_window[1]),
+            ),
+            ("freeze_depth", "0 where tune_window is given", self.tune_window is None or self.freeze_depth == 0),
+            ("stay_near", "finite and >= 0", finite(self.stay_near) and self.stay_near >= 0),
             ("learning_rate", "finite and >= 0", finite(self.learning_rate) and self.learning_rate >= 0),
             (
                 "head_learning_rate",
@@ -94,6 +137,8 @@ class FinetuneConfig:
             ("warmup_frac", "in [0, 1)", 0 <= self.warmup_frac < 1),
             ("optimizer", f"one of {get_args(Optimizer)}", self.optimizer in get_args(Optimizer)),
             ("schedule", f"one of {get_args(Schedule)}", self.schedule in get_args(Schedule)),
+            ("head_init", f"one of {get_args(HeadInit)}", self.head_init in get_args(HeadInit)),
+            ("class_weight", f"one of {get_args(ClassWeight)}", self.class_weight in get_args(ClassWeight)),
             ("precision", f"one of {get_args(Precision)}", self.precision in get_args(Precision)),
         ]
 
@@ -110,36 +155,94 @@ class TaskSpec:
     """Names the MLflow experiment and the study; letters, digits, ``-`` and ``_``."""
 
     data: str = "digits"
-    """``digits`` (bundled with scikit-learn) or the path of an image folder: either one folder per
-    class, or ``train/`` and ``test/`` (and optionally ``val/``) with one folder per class each."""
+    """``digits`` (bundled with scikit-learn); a folder of class folders, or of ``train/``, ``test/`` (and
+    ``val/``) with class folders each; a CSV, TSV, JSONL or Parquet file; ``torchvision/<dataset>``;
+    ``hf/<dataset>[@configuration]`` of the hub or ``hf/./folder``."""
+
+    val_data: str | None = None
+    test_data: str | None = None
+    """Validation and test samples, where they are kept apart from `data`: same form, same columns."""
+
+    kind: Kind = "classification"
+    """``multilabel``: any number of labels per sample; ``regression``: a number, or several."""
+
+    modality: Modality | None = None
+    """None is found out: by the suffixes of the files, or by the values of a table's input column."""
+
+    input_columns: tuple[str, ...] = ()
+    """Of a table: the text (two: a pair), or the path or bytes of an image or sound. Empty is found out."""
+
+    label_columns: tuple[str, ...] = ()
+    """Of a table: the label; for ``multilabel`` one column of lists or separated text, or a 0/1 column per
+    label; for ``regression`` one column per number. Empty is ``label``, else the nearest to it."""
+
+    split_column: str | None = None
+    """Of a table: says ``train``, ``val`` or ``test`` of each row."""
+
+    group_column: str | None = None
+    """Of a table: rows with equal values (a patient, a speaker) never part between splits."""
 
     image_size: int | None = None
-    """Side in pixels the images are resized to; None is the checkpoint's own."""
+    """Side in pixels that images are resized to; None is the checkpoint's own."""
+
+    max_length: int | None = None
+    """Tokens that texts are cut to; None is the checkpoint's own limit."""
+
+    max_duration_s: float | None = None
+    """Seconds that sounds are cut to, > 0; None is the checkpoint's own limit."""
 
     num_train: int | None = None
-    """Training samples to keep, stratified; None keeps all that validation and test leave."""
+    """Labelled samples to learn from, stratified; None keeps all that validation and test leave. Where
+    neither `num_val` nor a validation split is given they pay for validation too: 1000 are 800 to train
+    on and 200 to validate (VTAB, arXiv 1910.04867)."""
 
     num_val: int | None = None
-    """Validation samples; None is the given ``val/`` folder, or 20 % of what is not test."""
+    """Validation samples; None is the given validation split, or 20 % of `num_train`, or 20 % of what is
+    not test."""
 
     num_test: int | None = None
-    """Test samples; None is the given ``test/`` folder, or all that is left when `num_train` and
-    `num_val` are given, or 20 % of the data."""
+    """Test samples; None is the given test split, or all that is left when `num_train` is given, or 20 %
+    of the data."""
+
+    few_shot: int | None = None
+    """Training samples per class, in place of `num_train`; classification only."""
+
+    train_frac: float = 1.0
+    """Share in (0, 1] of the training samples that is kept, stratified, whatever chose them: equal seeds
+    give nested sets, so that a curve over it (data efficiency) adds samples and replaces none."""
+
+    on_bad_sample: OnBadSample = "stop"
+    """What to do about samples that cannot be read: stop and name all of them, or skip them, counted."""
 
     split_seed: int = 0
     """Of the split, apart from every training seed; >= 0."""
 
     def __post_init__(self) -> None:
+        for columns in ("input_columns", "label_columns"):
+            object.__setattr__(self, columns, tuple(getattr(self, columns)))
         rules = [("name", "a non-empty name", bool(self.name)), ("split_seed", ">= 0", self.split_seed >= 0)]
-        for count in ("image_size", "num_train", "num_val", "num_test"):
+        for count in ("image_size", "max_length", "num_train", "num_val", "num_test", "few_shot"):
             value = getattr(self, count)
             rules.append((count, ">= 1 or None", value is None or value >= 1))
+        rules += [
+            ("data", "a non-empty text", bool(self.data)),
+            ("kind", f"one of {get_args(Kind)}", self.kind in get_args(Kind)),
+            ("modality", f"one of {get_args(Modality)} or None", self.modality in (None, *get_args(Modality))),
+            ("on_bad_sample", f"one of {get_args(OnBadSample)}", self.on_bad_sample in get_args(OnBadSample)),
+            ("max_duration_s", "> 0 or None", self.max_duration_s is None or self.max_duration_s > 0),
+            ("train_frac", "in (0, 1]", 0 < self.train_frac <= 1),
+            ("input_columns", "at most two names", len(self.input_columns) <= 2),
+            ("few_shot", "None where num_train is given", self.few_shot is None or self.num_train is None),
+            ("few_shot", "None but for classification", self.few_shot is None or self.kind == "classification"),
+        ]
         _require(self, rules)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EpochMetrics:
-    """What one completed epoch measured. Losses are means over samples, in nats."""
+    """What one completed epoch measured. Losses are means over samples: cross-entropy in nats, of a
+    multi-label task the mean over its labels, of a regression squared errors over the variance of the
+    training targets. A metric that the kind of task does not have is None."""
 
     epoch: int
     """Completed passes, 1-based."""
@@ -151,14 +254,20 @@ class EpochMetrics:
     """Mean over the epoch's samples, in train mode, as the weights moved."""
 
     val_loss: float
-    val_accuracy: float
-    """In [0, 1]."""
+    val_accuracy: float | None
+    """In [0, 1]; of a multi-label task the share of samples with every label right."""
 
-    val_f1_macro: float
+    val_f1_macro: float | None
     """Mean of the per-class F1, in [0, 1]."""
 
+    val_r2: float | None
+    """Coefficient of determination, at most 1; the mean over targets."""
+
+    val_mae: float | None
+    """Mean absolute error, in the units of the target."""
+
     val_score: float
-    """The task's main metric on validation: accuracy, or macro F1 for an unbalanced task."""
+    """The task's main metric on validation: accuracy, macro F1 (unbalanced or multi-label) or R²."""
 
     train_s: float
     """Wall seconds of this epoch's training steps."""

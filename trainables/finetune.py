@@ -5,27 +5,28 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from trainables.backbones import Backbone, replace_head
+from trainables.batches import batch_sizes, epoch_batches, eval_batches
 from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Split, Task
 from trainables.errors import Diverged, FrozenMoved, InvalidConfig
-from trainables.evaluate import Quality, quality
-from trainables.freezing import freeze, frozen_digest
-from trainables.optimization import make_optimizer, make_schedule
+from trainables.freezing import freeze, frozen_digest, moving_state
+from trainables.objective import Quality
+from trainables.optimization import Anchor, make_optimizer, make_schedule
+from trainables.preprocessing import ImagePreprocessing, State
+from trainables.probe import fit_head
 
 __all__ = ["Finetuner", "TestMeasurement", "default_device"]
-
-EVAL_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +36,12 @@ class TestMeasurement:
     __test__ = False  # not a test class, whatever pytest reads into the name
 
     quality: Quality
-    correct: bytes
-    """One bit per test sample, `numpy.packbits` order: answered correctly or not."""
+    example_scores: npt.NDArray[np.float32]
+    """Of each test sample, shape (n,): 1 answered correctly or 0; of a regression, its part of R²."""
 
-    num_test: int
+    @property
+    def num_test(self) -> int:
+        return len(self.example_scores)
 
 
 def default_device() -> torch.device:
@@ -56,7 +59,8 @@ class Finetuner:
         device: None is `default_device()`.
 
     Raises:
-        InvalidConfig: the freeze depth or the size of the images does not fit the backbone.
+        InvalidConfig: the freeze depth, the window or the size of the images does not fit the backbone.
+        DataError: the loss shall be weighted by class and the task has no classes.
     """
 
     def __init__(
@@ -70,19 +74,22 @@ class Finetuner:
         self.best: EpochMetrics | None = None
         self._best_state: dict[str, Tensor] = {}
         backbone = copy.deepcopy(pretrained)
-        replace_head(backbone, task.num_classes, config.seed)
-        freeze(backbone, config.freeze_depth)
+        replace_head(backbone, task.objective.num_outputs, config.seed)
+        freeze(backbone, *(config.tune_window or (config.freeze_depth,)))
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
         self.frozen_digest = frozen_digest(self.backbone)
         self._optimizer = make_optimizer(config, self.backbone)
         self._schedule = make_schedule(config, self._optimizer, self.steps_per_epoch * config.max_epochs)
-        self._mean = torch.tensor(task.mean, device=self.device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(task.std, device=self.device).view(1, 3, 1, 1) * 255
+        self._anchor = Anchor(self.backbone, config.stay_near)
+        self._prepare = task.preprocessing.on_device().to(self.device)
+        self._weight: Tensor | None = None
+        if config.class_weight == "balanced":
+            self._weight = task.objective.balanced_weight(task.train.targets).to(self.device)
         self._require_fitting_images()
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self._batch_sizes())
+        return len(batch_sizes(len(self.task.train), self.config.batch_size))
 
     @property
     def num_params(self) -> int:
@@ -105,16 +112,18 @@ class Finetuner:
     def train_epoch(self) -> EpochMetrics:
         """Train for one pass and validate. Raises as `epochs` does."""
         started = time.perf_counter()
+        if self.step == 0 and self.config.head_init == "probe":
+            self._fit_head()
         train_loss = self._train_pass()
         trained = time.perf_counter()
         if not math.isfinite(train_loss):
             raise Diverged(f"train loss is {train_loss} in epoch {self.epoch + 1}")
-        val = quality(*self.predict(self.task.val))
+        val = self.task.objective.quality(*self.predict(self.task.val))
         if not math.isfinite(val.loss):
             raise Diverged(f"validation loss is {val.loss} in epoch {self.epoch + 1}")
         self._prove_frozen()
         self.epoch += 1
-        score = val.score(self.task.metric)
+        score = val.score(self.task.objective.metric)
         metrics = EpochMetrics(
             epoch=self.epoch,
             step=self.step,
@@ -122,6 +131,8 @@ class Finetuner:
             val_loss=val.loss,
             val_accuracy=val.accuracy,
             val_f1_macro=val.f1_macro,
+            val_r2=val.r2,
+            val_mae=val.mae,
             val_score=score,
             train_s=trained - started,
             eval_s=time.perf_counter() - trained,
@@ -129,7 +140,7 @@ class Finetuner:
         )
         if metrics.is_best:
             self.best = metrics
-            self._best_state = {name: t.detach().clone() for name, t in self._moving_state().items()}
+            self._best_state = {name: t.detach().clone() for name, t in moving_state(self.backbone).items()}
         return metrics
 
     def measure_test(self) -> TestMeasurement:
@@ -140,33 +151,27 @@ class Finetuner:
         """
         if self.best is None:
             raise ValueError("measure_test needs at least one completed epoch")
-        current = {name: t.detach().clone() for name, t in self._moving_state().items()}
+        current = {name: t.detach().clone() for name, t in moving_state(self.backbone).items()}
         self._load_moving_state(self._best_state)
         try:
-            logits, labels = self.predict(self.task.test)
+            outputs, targets = self.predict(self.task.test)
         finally:
             self._load_moving_state(current)
-        correct = (logits.argmax(dim=1) == labels).numpy()
+        objective = self.task.objective
         return TestMeasurement(
-            quality=quality(logits, labels), correct=np.packbits(correct).tobytes(), num_test=len(labels)
+            quality=objective.quality(outputs, targets), example_scores=objective.example_scores(outputs, targets)
         )
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Logits (n, num_classes) and labels (n,) of a split, in eval mode, on the CPU."""
-        self.backbone.eval()
-        with torch.inference_mode():
-            logits = [
-                self._forward(split.batch(positions)[0].to(self.device, non_blocking=True))
-                for positions in torch.split(torch.arange(len(split)), EVAL_BATCH_SIZE)
-            ]
-            return torch.cat(logits).float().cpu(), split.labels
+        """Outputs (n, num_outputs) and targets (n, ...) of a split, in eval mode, on the CPU."""
+        return self._run(split, self._forward), split.targets
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on from the last completed epoch; frozen blocks are left out."""
         return {
             "epoch": self.epoch,
             "step": self.step,
-            "moving": self._moving_state(),
+            "moving": moving_state(self.backbone),
             "best": self.best,
             "best_moving": self._best_state,
             "optimizer": self._optimizer.state_dict(),
@@ -182,7 +187,7 @@ class Finetuner:
         """
         if state["frozen_digest"] != self.frozen_digest:
             raise FrozenMoved(
-                f"the {self.config.freeze_depth} frozen blocks of {self.config.backbone} differ from those "
+                f"the {len(self.backbone.frozen)} frozen blocks of {self.config.backbone} differ from those "
                 "the saved state was trained behind; resume with the same weights and freeze_depth"
             )
         self.epoch, self.step = state["epoch"], state["step"]
@@ -201,40 +206,60 @@ class Finetuner:
             torch.manual_seed(self._epoch_seed())
             # Summed on the device: reading a loss at every step would stall the GPU for each.
             total = torch.zeros((), device=self.device)
-            order = torch.randperm(len(self.task.train))
-            for positions in torch.split(order, self._batch_sizes()):
-                images, labels = self.task.train.batch(positions)
-                loss = self._train_step(
-                    images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
-                )
-                total += loss * len(positions)
+            for positions in epoch_batches(self.task.train, self.config.batch_size):
+                inputs, targets = self.task.train.batch(positions)
+                total += self._train_step(inputs, targets.to(self.device, non_blocking=True)) * len(positions)
         return float(total) / len(self.task.train)
 
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
 
-    def _batch_sizes(self) -> list[int]:
-        """Of one pass; see `FinetuneConfig.batch_size`."""
-        num, size = len(self.task.train), self.config.batch_size
-        sizes = [min(size, num - start) for start in range(0, num, size)]
-        if size > 1 and len(sizes) > 1 and sizes[-1] == 1:
-            sizes[-2:] = [size + 1]
-        return sizes
-
-    def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
-        loss = cross_entropy(self._forward(images).float(), labels)
+    def _train_step(self, inputs: State, targets: Tensor) -> Tensor:
+        loss = self.task.objective.loss(self._forward(inputs).float(), targets, self._weight)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self._anchor.add_gradient()
         self._optimizer.step()
         self._schedule.step()
         self.step += 1
         return loss.detach()
 
-    def _forward(self, images: Tensor) -> Tensor:
-        x = ((images.float() - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+    def _forward(self, inputs: State) -> Tensor:
+        x = self._on_device(inputs)
         with self._autocast():
-            logits: Tensor = self.backbone(x)
-        return logits
+            outputs: Tensor = self.backbone(x)
+        return outputs
+
+    def _features(self, inputs: State) -> Tensor:
+        x = self._on_device(inputs)
+        with self._autocast():
+            features = self.backbone.features(x)
+        if not isinstance(features, Tensor):
+            raise TypeError(f"{self.config.backbone}: the last block must give one tensor")
+        return features
+
+    def _on_device(self, inputs: State) -> State:
+        if isinstance(inputs, Tensor):
+            x: State = self._prepare(inputs.to(self.device, non_blocking=True))
+        else:
+            x = self._prepare(tuple(part.to(self.device, non_blocking=True) for part in inputs))
+        return x
+
+    def _run(self, split: Split, forward: Callable[[State], Tensor]) -> Tensor:
+        """`forward` of every sample in eval mode, in the split's order, float32 on the CPU."""
+        self.backbone.eval()
+        batches = eval_batches(split)
+        with torch.inference_mode():
+            results = torch.cat([forward(split.batch(positions)[0]).float().cpu() for positions in batches])
+        return results[torch.cat(batches).argsort()]
+
+    def _fit_head(self) -> None:
+        """Fit the head to the features of the untouched backbone."""
+        train, val = (
+            (self._run(split, self._features).to(self.device), split.targets.to(self.device))
+            for split in (self.task.train, self.task.val)
+        )
+        fit_head(self.backbone.head, self.task.objective, train, val, self._weight)
 
     def _autocast(self) -> AbstractContextManager[None]:
         precision = self.config.precision
@@ -243,13 +268,17 @@ class Finetuner:
 
     def _require_fitting_images(self) -> None:
         """Try one image where the task has resized them: some architectures take only their own size."""
-        side, own = self.task.train.images.shape[-1], self.backbone.preprocessing.input_size
+        preprocessing = self.backbone.preprocessing
+        if not isinstance(preprocessing, ImagePreprocessing):
+            return
+        first = self.task.train.batch(torch.arange(1))[0]
+        side, own = first[0].shape[-1], preprocessing.input_size
         if side == own:
             return
         self.backbone.eval()
         try:
             with torch.inference_mode():
-                self._forward(self.task.train.images[:1].to(self.device))
+                self._forward(first)
         except (AssertionError, RuntimeError, ValueError) as error:
             raise InvalidConfig(
                 f"{self.config.backbone} cannot take images of {side} px ({error}); its own size is {own}"
@@ -258,24 +287,11 @@ class Finetuner:
     def _prove_frozen(self) -> None:
         if self.backbone.frozen and frozen_digest(self.backbone) != self.frozen_digest:
             raise FrozenMoved(
-                f"a tensor in the {self.config.freeze_depth} frozen blocks of {self.config.backbone} changed "
+                f"a tensor in the {len(self.backbone.frozen)} frozen blocks of {self.config.backbone} changed "
                 f"in epoch {self.epoch + 1}; this result would not be what its freeze_depth says"
             )
 
-    def _moving_state(self) -> dict[str, Tensor]:
-        """Parameters and buffers of the tuned blocks and the head."""
-        tuned: list[tuple[str, nn.Module]] = [
-            (f"blocks.{index}", block)
-            for index, block in enumerate(self.backbone.blocks)
-            if index not in self.backbone.frozen
-        ]
-        return {
-            f"{prefix}.{name}": tensor
-            for prefix, module in [*tuned, ("head", self.backbone.head)]
-            for name, tensor in module.state_dict().items()
-        }
-
     def _load_moving_state(self, state: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, tensor in self._moving_state().items():
+            for name, tensor in moving_state(self.backbone).items():
                 tensor.copy_(state[name])

@@ -11,29 +11,36 @@ from torch import Tensor
 from trainables.backbones import Backbone
 from trainables.errors import InvalidConfig
 
-__all__ = ["freeze", "frozen_digest"]
+__all__ = ["freeze", "frozen_digest", "moving_state"]
 
 
-def freeze(backbone: Backbone, freeze_depth: int) -> None:
-    """Freeze the first `freeze_depth` blocks, in place; the rest and the head train.
+def freeze(backbone: Backbone, start: int, stop: int | None = None) -> None:
+    """Tune blocks `start` to ``stop - 1`` and the head, and freeze every other block, in place.
 
-    Frozen blocks get no gradients and stay in eval mode (see `Backbone.train`): norm statistics and
-    dropout included.
+    Frozen blocks get no gradients of their own and stay in eval mode (see `Backbone.train`): norm
+    statistics and dropout included. Gradients still flow through frozen blocks behind the window.
 
     Args:
-        freeze_depth: in [0, num_blocks]. 0 tunes everything, num_blocks is a linear probe.
+        start: in [0, num_blocks]: the freeze depth. num_blocks is a linear probe.
+        stop: in (start, num_blocks]; None is num_blocks.
 
     Raises:
-        InvalidConfig: `freeze_depth` is outside that range.
+        InvalidConfig: the window is outside that range.
     """
-    if not 0 <= freeze_depth <= backbone.num_blocks:
+    num = backbone.num_blocks
+    if not 0 <= start <= num:
         raise InvalidConfig(
-            f"freeze_depth must be in [0, {backbone.num_blocks}] for {backbone.spec.name}, "
-            f"which has {backbone.num_blocks} blocks; got {freeze_depth}"
+            f"freeze_depth must be in [0, {num}] for {backbone.spec.name}, which has {num} blocks; got {start}"
         )
-    backbone.frozen = frozenset(range(freeze_depth))
+    if stop is not None and not start < stop <= num:
+        raise InvalidConfig(
+            f"tune_window must end in [{start + 1}, {num}] for {backbone.spec.name}, which has {num} blocks; "
+            f"got ({start}, {stop})"
+        )
+    tuned = range(start, num if stop is None else stop)
+    backbone.frozen = frozenset(range(num)).difference(tuned)
     for index, block in enumerate(backbone.blocks):
-        block.requires_grad_(index >= freeze_depth)
+        block.requires_grad_(index in tuned)
     backbone.head.requires_grad_(True)
     backbone.train(backbone.training)
 
@@ -48,6 +55,16 @@ def frozen_digest(backbone: Backbone) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def moving_state(backbone: Backbone) -> dict[str, Tensor]:
+    """Parameters and buffers of the tuned blocks and the head, by their name in the backbone."""
+    tuned = [(f"blocks.{i}", block) for i, block in enumerate(backbone.blocks) if i not in backbone.frozen]
+    return {
+        f"{prefix}.{name}": tensor
+        for prefix, part in [*tuned, ("head", backbone.head)]
+        for name, tensor in part.state_dict().items()
+    }
 
 
 def _frozen_tensors(backbone: Backbone) -> Iterator[tuple[str, Tensor]]:

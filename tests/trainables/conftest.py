@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.backbones import Backbone, Preprocessing, build
+from trainables.backbones import Backbone, build
 from trainables.catalog import lookup
 from trainables.config import TaskSpec
 from trainables.data import Task, load_task
+from trainables.preprocessing import ImagePreprocessing
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,8 +52,8 @@ def digits(small: Backbone) -> Task:
 
 
 @pytest.fixture
-def preprocessing() -> Preprocessing:
-    return Preprocessing(
+def preprocessing() -> ImagePreprocessing:
+    return ImagePreprocessing(
         input_size=16, mean=(0.5, 0.4, 0.3), std=(0.3, 0.2, 0.1), interpolation="bilinear", crop_frac=1.0
     )
 

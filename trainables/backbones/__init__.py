@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from trainables.backbones.chain import Backbone, Preprocessing
+from trainables.backbones.chain import Backbone
 from trainables.backbones.head import replace_head
 from trainables.backbones.hf import build_hf
 from trainables.backbones.timm import build_timm
 from trainables.backbones.torchvision import build_torchvision
 from trainables.catalog import BackboneSpec
 
-__all__ = ["Backbone", "Preprocessing", "build", "replace_head"]
+__all__ = ["Backbone", "build", "replace_head"]
 
 _BUILDERS = {"hf": build_hf, "timm": build_timm, "torchvision": build_torchvision}
 

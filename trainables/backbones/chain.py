@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
 from torch import Tensor, nn
 
 from trainables.catalog import BackboneSpec
+from trainables.errors import InvalidConfig
+from trainables.preprocessing import Preprocessing, State
 
-__all__ = ["Backbone", "Preprocessing"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preprocessing:
-    """How the checkpoint was fed. Values are the checkpoint's own, never a guess."""
-
-    input_size: int
-    """Side in pixels the checkpoint was trained or published at."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    """Per channel, of pixels scaled to [0, 1]."""
-
-    interpolation: str
-    """``bilinear`` or ``bicubic``."""
-
-    crop_frac: float
-    """Side of the central crop as a share of the resized side, in (0, 1]."""
+__all__ = ["Backbone"]
 
 
 class Backbone(nn.Module):
@@ -35,9 +18,14 @@ class Backbone(nn.Module):
 
     Args:
         spec: what was asked for.
-        blocks: from the input side; the stem is block 0. Each maps one tensor to one tensor.
+        blocks: from the input side; the stem, or the embeddings, are block 0. Each takes what the one
+            before it gives: a tensor, or a tuple of tensors. The last gives one tensor, the features.
         head: maps the last block's features to one logit per class.
         preprocessing: the checkpoint's own.
+
+    Raises:
+        InvalidConfig: two blocks, or a block and the head, share a parameter: none of them could be
+            frozen without the other.
     """
 
     def __init__(
@@ -53,17 +41,18 @@ class Backbone(nn.Module):
         self.head = head
         self.preprocessing = preprocessing
         self.frozen: frozenset[int] = frozenset()
+        self._require_separate_parts()
 
     @property
     def num_blocks(self) -> int:
         return len(self.blocks)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape (batch, num_classes), of a normalised batch (batch, 3, side, side)."""
+    def forward(self, x: State) -> Tensor:
+        """Logits, shape (batch, num_classes), of a batch as `preprocessing` describes it."""
         logits: Tensor = self.head(self.features(x))
         return logits
 
-    def features(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+    def features(self, x: State, start: int = 0, stop: int | None = None) -> State:
         """Run blocks ``start`` to ``stop`` (exclusive; None is all) on what enters block `start`."""
         for block in self.blocks[start:stop]:
             x = block(x)
@@ -79,3 +68,13 @@ class Backbone(nn.Module):
         for index in self.frozen:
             self.blocks[index].eval()
         return self
+
+    def _require_separate_parts(self) -> None:
+        owner: dict[int, int] = {}
+        for index, part in enumerate([*self.blocks, self.head]):
+            for name, parameter in part.named_parameters():
+                if owner.setdefault(id(parameter), index) != index:
+                    raise InvalidConfig(
+                        f"{self.spec.name}: parts {owner[id(parameter)]} and {index} share the parameter {name!r}; "
+                        "layers with tied weights must be in one block"
+                    )

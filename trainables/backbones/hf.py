@@ -15,10 +15,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from trainables.backbones.chain import Backbone, Preprocessing
+from trainables.backbones.chain import Backbone
 from trainables.backbones.hub import hub_offline, require_hub
 from trainables.catalog import RANDOM, BackboneSpec
 from trainables.errors import UnknownName, WeightsUnavailable
+from trainables.preprocessing import ImagePreprocessing
 
 __all__ = ["build_hf"]
 
@@ -131,11 +132,11 @@ def _fetch(spec: BackboneSpec, load: Callable[..., Any], **options: Any) -> Any:
         raise WeightsUnavailable(f"{missing} and cannot be fetched: {error}") from error
 
 
-def _preprocessing(processor: Any) -> Preprocessing:
+def _preprocessing(processor: Any) -> ImagePreprocessing:
     size = processor.size
     resized = size.get("shortest_edge") or size["height"]
     crop = processor.crop_size["height"] if getattr(processor, "do_center_crop", False) else resized
-    return Preprocessing(
+    return ImagePreprocessing(
         input_size=crop,
         mean=tuple(processor.image_mean),
         std=tuple(processor.image_std),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from trainables.backbones.chain import Backbone, Preprocessing
+from trainables.backbones.chain import Backbone
 from trainables.backbones.hub import hub_offline, require_hub
 from trainables.backbones.partition import partition
 from trainables.backbones.weights import PACKAGED_WEIGHTS, load_packaged
 from trainables.catalog import PACKAGED, RANDOM, BackboneSpec
 from trainables.errors import UnknownName, WeightsUnavailable, did_you_mean
+from trainables.preprocessing import ImagePreprocessing
 
 __all__ = ["build_timm"]
 
@@ -34,7 +35,7 @@ def build_timm(spec: BackboneSpec) -> Backbone:
         spec,
         blocks,
         head,
-        Preprocessing(
+        ImagePreprocessing(
             input_size=data["input_size"][-1],
             mean=data["mean"],
             std=data["std"],

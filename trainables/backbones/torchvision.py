@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from trainables.backbones.chain import Backbone, Preprocessing
+from trainables.backbones.chain import Backbone
 from trainables.backbones.partition import partition
 from trainables.backbones.weights import load_published
 from trainables.catalog import RANDOM, BackboneSpec
 from trainables.errors import UnknownName, did_you_mean
+from trainables.preprocessing import ImagePreprocessing
 
 __all__ = ["build_torchvision"]
 
@@ -80,10 +81,10 @@ def _classifier_path(model: nn.Module, num_classes: int) -> str:
     return paths[-1]
 
 
-def _preprocessing(weights: Any) -> Preprocessing:
+def _preprocessing(weights: Any) -> ImagePreprocessing:
     transform = weights.transforms()
     crop, resize = transform.crop_size[0], transform.resize_size[0]
-    return Preprocessing(
+    return ImagePreprocessing(
         input_size=crop,
         mean=tuple(transform.mean),
         std=tuple(transform.std),

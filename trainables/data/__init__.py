@@ -1,7 +1,7 @@
-"""Tasks: labelled data, decoded once, split once."""
+"""Tasks: labelled data, encoded once, split once."""
 
 from __future__ import annotations
 
-from trainables.data.task import Metric, Split, Task, load_task
+from trainables.data.task import Split, Task, load_task
 
-__all__ = ["Metric", "Split", "Task", "load_task"]
+__all__ = ["Split", "Task", "load_task"]

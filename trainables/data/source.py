@@ -7,70 +7,83 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from trainables.config import Kind, TaskSpec
 from trainables.errors import DataError
+from trainables.modality import Modality
 
-__all__ = ["ImageSource", "open_source"]
+__all__ = ["Source", "open_source"]
 
 SPLIT_FOLDERS: Final = ("train", "val", "test")
 IMAGE_SUFFIXES: Final = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ImageSource:
-    """Labelled images of one dataset, none of them read yet."""
+class Source:
+    """Labelled samples of one dataset, none of them read yet."""
 
+    modality: Modality
+    kind: Kind = "classification"
     key: str
-    """Changes when the data change; names what is decoded from them."""
+    """Changes when the data change; names what is encoded from them."""
 
     names: tuple[str, ...]
-    """Of each image: its path under the root, or its number in a bundled set."""
+    """Of each sample: its path under the root, its line in a file, or its number in a bundled set."""
 
-    labels: npt.NDArray[np.int64]
-    given_split: npt.NDArray[np.int64] | None
-    """0 train, 1 val, 2 test for each image, or None where the source has no splits."""
+    targets: npt.NDArray[Any]
+    """int64 class numbers (n,); float32 0/1 (n, labels); or float32 numbers (n, targets)."""
 
     class_names: tuple[str, ...]
-    load: Callable[[int], Image.Image]
-    """RGB image by position. Raises ValueError for one that cannot be read."""
+    """Of the classes, the labels, or the regression targets."""
 
-    framed: bool
+    given_split: npt.NDArray[np.int64] | None = None
+    """0 train, 1 val, 2 test for each sample, or None where the source has no splits."""
+
+    groups: npt.NDArray[np.int64] | None = None
+    """Number of the group of each sample (which must not part between splits), or None."""
+
+    load: Callable[[int], Any]
+    """Sample by position: an RGB `PIL.Image.Image`; a text or a pair of texts as a tuple; or a mono
+    waveform, float32 in [-1, 1], with its sampling rate in Hz. Raises ValueError for one that cannot
+    be read."""
+
+    framed: bool = False
     """Whether the subject fills the image, so that nothing of it may be cropped away."""
 
 
-def open_source(data: str) -> ImageSource:
+def open_source(spec: TaskSpec) -> Source:
     """Open ``digits`` or an image folder.
 
     Raises:
         DataError: no such folder, or not one of labelled images.
     """
-    return _open_digits() if data == "digits" else _open_folder(Path(data))
+    return _open_digits() if spec.data == "digits" else _open_folder(Path(spec.data))
 
 
-def _open_digits() -> ImageSource:
+def _open_digits() -> Source:
     """1,797 handwritten digits of 8 x 8 grey levels 0..16 (UCI, bundled with scikit-learn)."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     labels = bunch.target.astype(np.int64)
-    return ImageSource(
+    return Source(
+        modality="image",
         key=hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()[:16],
         names=tuple(f"digits[{i}]" for i in range(len(labels))),
-        labels=labels,
-        given_split=None,
+        targets=labels,
         class_names=tuple(str(name) for name in bunch.target_names),
         load=lambda index: Image.fromarray(images[index]).convert("RGB"),
         framed=True,
     )
 
 
-def _open_folder(root: Path) -> ImageSource:
+def _open_folder(root: Path) -> Source:
     if not root.is_dir():
         raise DataError(f"data {str(root)!r} is neither 'digits' nor a folder; looked in {root.resolve()}")
     folders = {part: root / part for part in SPLIT_FOLDERS if (root / part).is_dir()}
@@ -85,14 +98,14 @@ def _open_folder(root: Path) -> ImageSource:
         for path in _images(part / class_name)
     ]
     paths = [path for path, _, _ in files]
-    return ImageSource(
+    return Source(
+        modality="image",
         key=_folder_key(root, paths),
         names=tuple(str(path.relative_to(root)) for path in paths),
-        labels=np.array([label for _, label, _ in files], dtype=np.int64),
+        targets=np.array([label for _, label, _ in files], dtype=np.int64),
         given_split=np.array([part for _, _, part in files], dtype=np.int64) if folders else None,
         class_names=class_names,
         load=lambda index: _read(paths[index]),
-        framed=False,
     )
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
-from trainables.data.source import ImageSource
+from trainables.data.source import Source
 from trainables.errors import DataError
 
 __all__ = ["cache_dir", "decoded"]
@@ -35,7 +35,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("ORCHESTRATOR_CACHE") or Path(base) / "orchestrator")
 
 
-def decoded(source: ImageSource, side: int, crop_frac: float, interpolation: str) -> tuple[Tensor, str]:
+def decoded(source: Source, side: int, crop_frac: float, interpolation: str) -> tuple[Tensor, str]:
     """All images of `source` as uint8, shape (n, 3, side, side), and the sha256 of their content.
 
     The shorter side is resized to ``side / crop_frac`` and the central square kept; a framed source is
@@ -56,7 +56,7 @@ def decoded(source: ImageSource, side: int, crop_frac: float, interpolation: str
     return _read(path, side)
 
 
-def _write(path: Path, source: ImageSource, side: int, crop_frac: float, interpolation: str) -> None:
+def _write(path: Path, source: Source, side: int, crop_frac: float, interpolation: str) -> None:
     num, width = len(source.names), 3 * side * side
     with _scratch(path) as folder:
         # A file-backed array: a dataset larger than memory is decoded all the same.

@@ -1,111 +1,105 @@
-"""A task ready to train on: decoded splits and how its score is measured."""
+"""A task ready to train on: encoded splits and how its score is measured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.backbones import Preprocessing
 from trainables.config import TaskSpec
-from trainables.data.source import open_source
+from trainables.data.samples import Encoded, Pixels, Samples
+from trainables.data.source import Source, open_source
 from trainables.data.split import split_indices
 from trainables.data.store import decoded
+from trainables.errors import InvalidConfig
+from trainables.objective import Objective, make_objective
+from trainables.preprocessing import ImagePreprocessing, Preprocessing, State
 
-__all__ = ["Metric", "Split", "Task", "load_task"]
-
-Metric = Literal["accuracy", "f1_macro"]
-
-BALANCED_UP_TO: Final = 1.5
-"""Largest over smallest test class up to which accuracy is the main metric."""
+__all__ = ["Split", "Task", "load_task"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Rows of the decoded images with their labels."""
+    """Rows of the encoded samples with their targets."""
 
-    images: Tensor
-    """Of the whole dataset, shared by its splits and mapped from the file: uint8, shape (n_all, 3, side,
-    side)."""
+    samples: Samples
+    """Of the whole dataset, shared by its splits."""
 
     rows: Tensor
-    """Which of `images` belong to this split: int64, shape (n,)."""
+    """Which of `samples` belong to this split: int64, shape (n,)."""
 
-    labels: Tensor
-    """int64, shape (n,)."""
+    targets: Tensor
+    """As `Objective` takes them, shape (n, ...)."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.rows)
 
-    def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels at `positions` of this split, copied out of the mapping."""
-        return self.images[self.rows[positions]], self.labels[positions]
+    def batch(self, positions: Tensor) -> tuple[State, Tensor]:
+        """Samples and targets at `positions` of this split."""
+        return self.samples.batch(self.rows[positions]), self.targets[positions]
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Tokens or frames of each sample of this split, int64 (n,); None where all have one size."""
+        lengths = self.samples.lengths
+        return None if lengths is None else lengths[self.rows]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """Splits, preprocessed as one checkpoint wants them."""
+    """Splits, encoded as one checkpoint wants them."""
 
     spec: TaskSpec
+    preprocessing: Preprocessing
     train: Split
     val: Split
     test: Split
+    objective: Objective
     class_names: tuple[str, ...]
-    metric: Metric
-    """Fixed before any training: accuracy, or macro F1 where the largest test class has more than 1.5
-    times the samples of the smallest."""
-
-    chance: float
-    """The metric's value on test for always answering the most frequent class, in [0, 1]."""
+    """Of the classes, the labels, or the regression targets."""
 
     digest: str
-    """sha256 of the decoded pixels."""
+    """sha256 of the encoded samples."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
+    notes: tuple[str, ...] = ()
+    """What a person should know of the data: samples skipped, duplicates across splits."""
 
 
 def load_task(spec: TaskSpec, preprocessing: Preprocessing) -> Task:
-    """Open, decode (once per machine) and split a task.
+    """Open, encode (once per machine) and split a task.
 
     Raises:
         DataError: the data cannot be read or split as asked.
+        InvalidConfig: the backbone takes another modality than the data are of.
     """
-    source = open_source(spec.data)
-    side = spec.image_size or preprocessing.input_size
-    images, digest = decoded(source, side, preprocessing.crop_frac, preprocessing.interpolation)
-    rows = split_indices(spec, source.labels, source.given_split)
-    labels = torch.from_numpy(source.labels)
+    source = open_source(spec)
+    encoded = _encode(source, spec, preprocessing)
+    rows = split_indices(spec, source.targets, source.given_split)
+    targets = torch.from_numpy(source.targets)
     train, val, test = (
-        Split(images=images, rows=index, labels=labels[index])
+        Split(samples=encoded.samples, rows=index, targets=targets[index])
         for index in map(torch.from_numpy, (rows.train, rows.val, rows.test))
     )
-    metric, chance = main_metric(test.labels, len(source.class_names))
     return Task(
         spec=spec,
+        preprocessing=preprocessing,
         train=train,
         val=val,
         test=test,
+        objective=make_objective(source.kind, len(source.class_names), train.targets, test.targets),
         class_names=source.class_names,
-        metric=metric,
-        chance=chance,
-        digest=digest,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
+        digest=encoded.digest,
     )
 
 
-def main_metric(labels: Tensor, num_classes: int) -> tuple[Metric, float]:
-    """The main metric for these test labels, and its value for the constant majority answer."""
-    counts = torch.bincount(labels, minlength=num_classes)
-    majority = float(counts.max() / counts.sum())
-    if counts.max() <= BALANCED_UP_TO * counts.min():
-        return "accuracy", majority
-    # One class has precision `majority` and recall 1, all others score 0.
-    return "f1_macro", 2 * majority / (1 + majority) / num_classes
+def _encode(source: Source, spec: TaskSpec, preprocessing: Preprocessing) -> Encoded:
+    if source.modality != preprocessing.modality or not isinstance(preprocessing, ImagePreprocessing):
+        raise InvalidConfig(
+            f"task {spec.name!r} is of {source.modality} data, the backbone takes {preprocessing.modality}; "
+            "rank backbones of one modality per sweep"
+        )
+    side = spec.image_size or preprocessing.input_size
+    images, digest = decoded(source, side, preprocessing.crop_frac, preprocessing.interpolation)
+    return Encoded(samples=Pixels(images), digest=digest, fingerprints=np.arange(len(images), dtype=np.uint64))
