@@ -1,16 +1,20 @@
-"""Fine-tune one configuration, alone: ``python -m trainables --backbone ... --task digits``."""
+"""Fine-tune one configuration, alone: ``python -m trainables --backbone ... --data digits``."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
-from typing import Any, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.errors import TrainableError
+
+_NAME = "name"  # of the task: it names nothing here
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,22 +40,20 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from trainables.finetune import Finetuner
 
     config = FinetuneConfig(**{f.name: getattr(options, f.name) for f in fields(FinetuneConfig)})
-    spec = TaskSpec(
-        name="task",
-        data=options.task,
-        image_size=options.image_size,
-        num_train=options.num_train,
-        num_val=options.num_val,
-    )
+    spec = TaskSpec(name="task", **{f.name: getattr(options, f.name) for f in fields(TaskSpec) if f.name != _NAME})
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     backbone = build(lookup(config.backbone))
     finetuner = Finetuner(config, backbone, load_task(spec, backbone.preprocessing))
+    task = finetuner.task
     yield {
         "config": asdict(config),
         "num_blocks": backbone.num_blocks,
         "num_params": finetuner.num_params,
         "num_params_trainable": finetuner.num_params_trainable,
+        "num_train": len(task.train),
+        "num_val": len(task.val),
+        "notes": task.notes,
         "device": str(finetuner.device),
     }
     for metrics in finetuner.epochs():
@@ -60,37 +62,47 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     yield {
         "test": asdict(test.quality),
         "num_test": test.num_test,
-        "metric": finetuner.task.metric,
-        "chance": finetuner.task.chance,
+        "metric": task.objective.metric,
+        "chance": task.objective.chance,
         "best_epoch": finetuner.best.epoch if finetuner.best else None,
         "frozen_digest": finetuner.frozen_digest,
     }
 
 
 def _parser() -> argparse.ArgumentParser:
-    """One option per `FinetuneConfig` field, with its type and default."""
+    """One option per field of `FinetuneConfig` and `TaskSpec`, with its type and default."""
     parser = argparse.ArgumentParser(
         prog="python -m trainables", description="Fine-tune one configuration and print JSON lines."
     )
-    types = get_type_hints(FinetuneConfig)
-    for field in fields(FinetuneConfig):
-        literal = get_origin(types[field.name]) is not None
-        required = field.name == "backbone"
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"),
-            type=str if literal else types[field.name],
-            choices=get_args(types[field.name]) if literal else None,
-            required=required,
-            default=None if required else field.default,
-            help=None if required else f"default {field.default}",
-        )
-    parser.add_argument("--task", default="digits", help="'digits' or the path of an image folder")
-    parser.add_argument("--image-size", type=int, help="default: the checkpoint's own")
-    parser.add_argument("--num-train", type=int, help="default: all that validation and test leave")
-    parser.add_argument("--num-val", type=int, help="default: 20 %% of what is not test")
+    for title, cls in (("configuration", FinetuneConfig), ("task", TaskSpec)):
+        group = parser.add_argument_group(title)
+        types = get_type_hints(cls)
+        for field in fields(cls):
+            if field.name == _NAME:
+                continue
+            required = field.default is dataclasses.MISSING
+            group.add_argument(
+                "--" + field.name.replace("_", "-"),
+                required=required,
+                default=None if required else field.default,
+                help=None if required else f"default {field.default!r}".replace("%", "%%"),
+                **_value(types[field.name]),
+            )
     parser.add_argument("--num-threads", type=int, help="of torch; default: one per core")
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
     return parser
+
+
+def _value(hint: Any) -> dict[str, Any]:
+    """How argparse reads a value of a field's type."""
+    if get_origin(hint) is UnionType or NoneType in get_args(hint):
+        (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    if get_origin(hint) is tuple:
+        first, *rest = get_args(hint)
+        return {"type": first, "nargs": "+" if Ellipsis in rest else 1 + len(rest)}
+    return {"type": hint}
 
 
 if __name__ == "__main__":

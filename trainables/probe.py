@@ -85,7 +85,8 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation per channel, shaped to broadcast; 1 for a channel that is constant."""
     over = [axis for axis in range(features.ndim) if axis != 1]
     std, mean = torch.std_mean(features.float(), dim=over, keepdim=True, correction=0)
-    return mean, torch.where(std > 1e-6, std, torch.ones_like(std))
+    # Rounding leaves a constant channel a spread of about 1e-7 of its value; scaled up it would be pure noise.
+    return mean, torch.where(std > 1e-6 * mean.abs(), std, torch.ones_like(std))
 
 
 def _fold(layer: nn.Linear | nn.Conv2d, centre: Tensor, scale: Tensor) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from trainables.backbones import Backbone
+from trainables.catalog import BackboneSpec
 from trainables.config import FinetuneConfig
 from trainables.freezing import freeze
-from trainables.optimization import make_optimizer, make_schedule
+from trainables.optimization import Anchor, make_optimizer, make_schedule
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def settings(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> tuple
     return group["lr"], group["weight_decay"]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_each_block_learns_slower_than_the_one_after_it(backbone: Backbone, optimizer: str) -> None:
     options = {"learning_rate": 0.4, "head_learning_rate": 3.0, "layer_decay": 0.5, "optimizer": optimizer}
     made = make_optimizer(config(**options), backbone)
@@ -40,7 +41,7 @@ def test_each_block_learns_slower_than_the_one_after_it(backbone: Backbone, opti
     assert settings(made, backbone.head.weight)[0] == 3.0  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 def test_biases_and_norms_are_not_decayed(backbone: Backbone, optimizer: str) -> None:
     made = make_optimizer(config(weight_decay=0.3, optimizer=optimizer), backbone)
     for parameter in backbone.parameters():
@@ -55,6 +56,86 @@ def test_frozen_parameters_are_not_in_the_optimizer(backbone: Backbone, depth: i
     assert held == {id(p) for p in backbone.parameters() if p.requires_grad}
     if depth == 1:  # the rates of what is left do not depend on what is frozen
         assert settings(made, backbone.blocks[1][0].weight)[0] == pytest.approx(0.2)  # type: ignore[index]
+
+
+def test_in_a_window_the_last_tuned_block_has_the_learning_rate(backbone: Backbone) -> None:
+    freeze(backbone, 0, 2)
+    made = make_optimizer(config(layer_decay=0.5, learning_rate=0.4), backbone)
+    rates = [settings(made, backbone.blocks[i][0].weight)[0] for i in (0, 1)]  # type: ignore[index]
+    assert rates == pytest.approx([0.2, 0.4])
+    assert {id(p) for p in backbone.blocks[2].parameters()}.isdisjoint(
+        id(p) for group in made.param_groups for p in group["params"]
+    )
+
+
+class Bare(nn.Module):
+    """What a transformer holds besides layers: position embeddings and a layer scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(1, 4, 3))
+        self.gamma = nn.Parameter(torch.ones(3, 1, 1))
+        self.attention = nn.MultiheadAttention(4, 2)
+
+
+def test_position_embeddings_and_layer_scales_are_not_decayed_but_matrices_are(small: Backbone) -> None:
+    bare = Bare()
+    made = make_optimizer(config(weight_decay=0.3), Backbone(small.spec, [bare], nn.Linear(3, 2), small.preprocessing))
+    assert settings(made, bare.position)[1] == settings(made, bare.gamma)[1] == 0.0
+    assert settings(made, bare.attention.in_proj_weight)[1] == settings(made, bare.attention.out_proj.weight)[1] == 0.3
+
+
+def test_adam_adds_its_decay_to_the_gradient_and_adamw_does_not() -> None:
+    steps = {}
+    for name in ("adam", "adamw"):
+        layer = nn.Linear(1, 1, bias=False)
+        layer.weight.detach().fill_(2.0)
+        backbone = Backbone(_spec(), [layer], nn.Linear(1, 1), None)  # type: ignore[arg-type]
+        made = make_optimizer(config(weight_decay=0.5, learning_rate=0.1, optimizer=name), backbone)
+        layer.weight.grad = torch.full((1, 1), 1e-3)
+        made.step()
+        steps[name] = 2.0 - float(layer.weight.detach())
+    # Adam's first step is the learning rate whatever the gradient; AdamW's has lr x decay x weight on top.
+    assert steps["adam"] == pytest.approx(0.1, rel=1e-3)
+    assert steps["adamw"] == pytest.approx(0.1 + 0.1 * 0.5 * 2.0, rel=1e-3)
+
+
+class TestAnchor:
+    """L2-SP: the gradient of strength / 2 times the squared distance from the start."""
+
+    def test_it_is_the_gradient_of_the_penalty(self, backbone: Backbone) -> None:
+        freeze(backbone, 1)
+        start = [p.detach().clone() for p in backbone.blocks[1:].parameters()]
+        anchor = Anchor(backbone, 0.3)
+        tuned = list(backbone.blocks[1:].parameters())
+        for p in tuned:
+            p.detach().add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+        penalty = 0.15 * sum(((p - s) ** 2).sum() for p, s in zip(tuned, start, strict=True))
+        expected = torch.autograd.grad(penalty, tuned)  # type: ignore[arg-type]
+        for p in backbone.parameters():
+            p.grad = torch.ones_like(p)
+        anchor.add_gradient()
+        for p, gradient in zip(tuned, expected, strict=True):
+            assert torch.allclose(p.grad, 1 + gradient, atol=1e-6)  # type: ignore[arg-type]
+        untouched = [*backbone.blocks[0].parameters(), *backbone.head.parameters()]
+        assert all((p.grad == 1).all() for p in untouched)
+
+    def test_blocks_are_pulled_to_the_start_in_place_of_zero(self, backbone: Backbone) -> None:
+        made = make_optimizer(config(weight_decay=0.3, stay_near=0.1), backbone)
+        assert settings(made, backbone.blocks[0][0].weight)[1] == 0.0  # type: ignore[index]
+        assert settings(made, backbone.head.weight)[1] == 0.3  # type: ignore[arg-type]
+
+    def test_none_costs_nothing(self, backbone: Backbone) -> None:
+        anchor = Anchor(backbone, 0.0)
+        for p in backbone.parameters():
+            p.grad = torch.ones_like(p)
+        anchor.add_gradient()
+        assert anchor._start == []
+        assert all((p.grad == 1).all() for p in backbone.parameters())
+
+
+def _spec() -> BackboneSpec:
+    return BackboneSpec(source="mine", architecture="one_layer", weights=None)
 
 
 def factors(num_steps: int, **options: object) -> list[float]:
@@ -79,6 +160,13 @@ def test_cosine_warms_up_to_the_peak_and_falls_towards_zero() -> None:
 def test_constant_stays_at_the_peak() -> None:
     assert factors(20, schedule="constant", warmup_frac=0.0) == [1.0] * 20
     assert factors(20, schedule="constant", warmup_frac=0.1)[2:] == [1.0] * 18
+
+
+def test_step_divides_by_ten_twice() -> None:
+    used = factors(100, schedule="step", warmup_frac=0.1)
+    assert used[10:50] == [1.0] * 40
+    assert used[50:75] == pytest.approx([0.1] * 25)
+    assert used[75:] == pytest.approx([0.01] * 25)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 10])

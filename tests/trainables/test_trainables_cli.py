@@ -57,12 +57,12 @@ def test_nothing_of_the_orchestration_is_imported(finished: subprocess.Completed
     [
         ([], "the following arguments are required: --backbone"),
         (["--backbone", "timm/resnet18", "--learning-rate", "fast"], "invalid float value: 'fast'"),
-        (["--backbone", "timm/resnet18", "--optimizer", "adam"], "invalid choice: 'adam'"),
+        (["--backbone", "timm/resnet18", "--optimizer", "lion"], "invalid choice: 'lion'"),
         (["--backbone", "timm/resnet18", "--batch-size", "0"], "error: batch_size must be >= 1, got 0"),
         (["--backbone", "tim/resnet18"], "did you mean 'timm/resnet18'?"),
         ([*SMALL, "--freeze-depth", "99"], "error: freeze_depth must be in [0, 14]"),
         (
-            [*SMALL, "--task", "no/such/folder"],
+            [*SMALL, "--data", "no/such/folder"],
             "error: data 'no/such/folder' is neither 'digits' nor a folder",
         ),
         ([*SMALL, "--num-train", "5"], "error: the train split of task 'task' (5 samples) has no sample of"),

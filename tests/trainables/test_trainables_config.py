@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import json
 import pickle
+import re
 
 import pytest
 
@@ -28,8 +30,15 @@ from trainables.errors import InvalidConfig
         ("max_epochs", 0),
         ("warmup_frac", 1.0),
         ("warmup_frac", -0.1),
-        ("optimizer", "adam"),
+        ("optimizer", "lion"),
         ("schedule", "linear"),
+        ("tune_window", (2, 2)),
+        ("tune_window", (-1, 2)),
+        ("tune_window", (1, 2, 3)),
+        ("head_init", "zeros"),
+        ("stay_near", -0.1),
+        ("stay_near", math.inf),
+        ("class_weight", "focal"),
         ("precision", "fp16"),
         ("seed", -1),
     ],
@@ -49,11 +58,49 @@ def test_all_broken_rules_are_listed_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", ""), ("image_size", 0), ("num_train", 0), ("num_val", -3), ("num_test", 0), ("split_seed", -1)],
+    [
+        ("name", ""),
+        ("data", ""),
+        ("kind", "ranking"),
+        ("modality", "video"),
+        ("input_columns", ("a", "b", "c")),
+        ("image_size", 0),
+        ("max_length", 0),
+        ("max_duration_s", 0.0),
+        ("num_train", 0),
+        ("num_val", -3),
+        ("num_test", 0),
+        ("few_shot", 0),
+        ("train_frac", 0.0),
+        ("train_frac", 1.1),
+        ("on_bad_sample", "ignore"),
+        ("split_seed", -1),
+    ],
 )
 def test_a_task_is_checked_as_well(field: str, value: object) -> None:
-    with pytest.raises(InvalidConfig, match=f"^{field} must be .* got {value!r}"):
+    with pytest.raises(InvalidConfig, match=f"^{field} must be .* got {re.escape(repr(value))}"):
         TaskSpec(**{"name": "t", field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "rule"),
+    [
+        (FinetuneConfig, {"backbone": "a/b", "freeze_depth": 1, "tune_window": (1, 2)}, "0 where tune_window is given"),
+        (TaskSpec, {"name": "t", "few_shot": 5, "num_train": 10}, "None where num_train is given"),
+        (TaskSpec, {"name": "t", "few_shot": 5, "kind": "regression"}, "None but for classification"),
+    ],
+)
+def test_values_that_exclude_each_other_are_refused(cls: type, values: dict[str, object], rule: str) -> None:
+    with pytest.raises(InvalidConfig, match=rule):
+        cls(**values)
+
+
+def test_json_gives_back_an_equal_configuration() -> None:
+    config = FinetuneConfig(backbone="timm/resnet18", tune_window=(2, 5))
+    assert FinetuneConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    task = TaskSpec(name="t", data="x.csv", input_columns=("a", "b"), label_columns=("c",))
+    assert TaskSpec(**json.loads(json.dumps(dataclasses.asdict(task)))) == task
+    assert hash(task) == hash(TaskSpec(**json.loads(json.dumps(dataclasses.asdict(task)))))
 
 
 def test_values_travel_and_do_not_change() -> None:

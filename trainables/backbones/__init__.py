@@ -10,6 +10,8 @@ from trainables.backbones.hf import build_hf
 from trainables.backbones.timm import build_timm
 from trainables.backbones.torchvision import build_torchvision
 from trainables.catalog import BackboneSpec
+from trainables.errors import InvalidConfig
+from trainables.plugins import load_plugin
 
 __all__ = ["Backbone", "build", "replace_head"]
 
@@ -25,11 +27,15 @@ def build(spec: BackboneSpec) -> Backbone:
 
     Raises:
         UnknownName: the source knows no such architecture or weights.
-        InvalidConfig: the architecture is no chain of blocks.
+        InvalidConfig: the architecture is no chain of blocks, or a plug-in's builder returns something else.
         WeightsUnavailable: the checkpoint is neither on this machine nor to be fetched.
         MissingExtra: the checkpoint comes with a package that is not installed.
     """
+    builder = _BUILDERS.get(spec.source) or load_plugin(spec.source)
     with torch.random.fork_rng(devices=[]):
         # Of the CPU alone: `torch.manual_seed` would reseed, and not restore, every GPU as well.
         torch.default_generator.manual_seed(0)
-        return _BUILDERS[spec.source](spec).eval()
+        backbone = builder(spec)
+    if not isinstance(backbone, Backbone):
+        raise InvalidConfig(f"the plug-in of {spec.name} must return a Backbone, it returned {type(backbone).__name__}")
+    return backbone.eval()
