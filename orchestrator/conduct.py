@@ -13,7 +13,7 @@ from orchestrator.config import SweepConfig, resolved_yaml
 from orchestrator.errors import UsageError, redact
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import Plan
-from orchestrator.provenance import datasets, new_facts, study_facts, sweep_info
+from orchestrator.provenance import data_notes, datasets, new_facts, study_facts, sweep_info
 from orchestrator.ranking import Ranking
 from orchestrator.recorder import Listener
 from orchestrator.results import rank_sweep, verdict_texts, write_ranking
@@ -88,6 +88,8 @@ def conduct(
         nonlocal begun
         begun = True
         say(f"results in {folder.path}")
+        for line in data_notes(studies):
+            say(line)
         folder.write_facts({**facts, "studies": study_facts(studies)})
         tracker.start()
         for dataset in datasets(folder, config):

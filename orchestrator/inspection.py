@@ -14,6 +14,7 @@ from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Task, load_task
 from trainables.errors import TrainableError
 from trainables.finetune import Finetuner
+from trainables.preprocessing import AudioPreprocessing, ImagePreprocessing, Preprocessing, TextPreprocessing
 
 __all__ = ["forget", "inspect_study", "load_study"]
 
@@ -76,12 +77,29 @@ def inspect_study(spec: TaskSpec, backbone_name: str, num_threads: int) -> dict[
         return {"error": str(error)}
     return {
         "num_blocks": backbone.num_blocks,
+        "kind": spec.kind,
+        "modality": task.preprocessing.modality,
         "num_train": len(task.train),
         "num_val": len(task.val),
         "num_test": len(task.test),
-        "num_classes": task.num_classes,
-        "metric": task.metric,
-        "chance": task.chance,
+        "num_classes": len(task.class_names),
+        "num_outputs": task.objective.num_outputs,
+        "metric": task.objective.metric,
+        "chance": task.objective.chance,
         "digest": task.digest,
-        "image_size": task.train.images.shape[-1],
+        "input": _input(spec, task.preprocessing),
+        "notes": task.notes,
     }
+
+
+def _input(spec: TaskSpec, preprocessing: Preprocessing) -> str:
+    """What one sample is to the backbone, in words."""
+    match preprocessing:
+        case ImagePreprocessing():
+            return f"{spec.image_size or preprocessing.input_size} px"
+        case TextPreprocessing():
+            return f"up to {min(spec.max_length or preprocessing.max_length, preprocessing.max_length)} tokens"
+        case AudioPreprocessing():
+            limits = [limit for limit in (spec.max_duration_s, preprocessing.max_duration_s) if limit is not None]
+            longest = f", up to {min(limits):g} s" if limits else ""
+            return f"{preprocessing.sampling_rate} Hz{longest}"

@@ -2,13 +2,14 @@
 
 Costs are estimates, and rest on three statements:
 
-* A forward pass of one sample costs the catalogue's FLOPs of each block, scaled by the square of
-  image size over the size they were measured at (convolutions and patches; the attention of a
-  transformer grows faster).
-* A training step costs one forward pass, and two more of the blocks that are tuned (gradients of
-  inputs and of weights): 1 + 2 (1 - f) forward passes where blocks with a share f of the FLOPs are
-  frozen, averaged over the freeze depths the space may draw, all equally likely. The head is
-  left out, and so is what the cache of frozen prefixes saves: the estimate is high.
+* A forward pass of one sample costs the catalogue's FLOPs of each block, scaled from the size they
+  were measured at: by the square of the image's side (convolutions and patches; the attention of a
+  transformer grows faster), by the most tokens of a text, by the longest seconds of a sound. Shorter
+  texts and sounds cost less: the estimate is high. Without a limit on them it is not known.
+* A training step costs one forward pass, another one of the blocks from the first tuned one to the end
+  (gradients of inputs) and another one of the tuned blocks (gradients of weights), averaged over the
+  depths or windows the space may draw, all equally likely. The head is left out, and so is what the
+  cache of frozen prefixes saves: the estimate is high.
 * Of the trials that may be stopped, one in `reduction_factor` goes on at each rung. Asynchronous
   halving lets early trials through, so that the truth lies between `epochs_expected` and `epochs_max`.
 
@@ -54,7 +55,7 @@ class StudyPlan:
     """Of all runs, with halving as expected."""
 
     forward_flops: float | None
-    """Of all blocks for one sample at the task's image size."""
+    """Of all blocks for one sample of the task's size."""
 
     train_flops: float | None
     """Of the training steps of all runs, with epochs as expected."""
@@ -202,30 +203,37 @@ def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec) -> Study
 
 
 def _flops(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec) -> tuple[float | None, float | None]:
-    """Of one sample: a forward pass, and a training step at the mean freeze depth."""
-    if backbone.block_flops is None:
+    """Of one sample: a forward pass, and a training step at the mean over what may be tuned."""
+    blocks, scale = backbone.block_flops, _scale(task, backbone)
+    if blocks is None or scale is None:
         return None, None
-    scale = _scale(task, backbone)
-    forward = scale * sum(backbone.block_flops)
-    depths = config.space.freeze_depths(len(backbone.block_flops), fixed=config.finetune.freeze_depth)
-    tuned = scale * sum(sum(backbone.block_flops[depth:]) for depth in depths) / len(depths)
-    return forward, forward + 2 * tuned
+    fixed = config.finetune
+    windows = config.space.windows(len(blocks), freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
+    backward = sum(sum(blocks[start:]) + sum(blocks[start:stop]) for start, stop in windows) / len(windows)
+    forward = scale * sum(blocks)
+    return forward, forward + scale * backward
 
 
-def _scale(task: TaskSpec, backbone: BackboneSpec) -> float:
-    """Pixels at the task's image size over pixels at the size the facts were measured at."""
+def _scale(task: TaskSpec, backbone: BackboneSpec) -> float | None:
+    """Cost of one sample of the task over that of one of the size the facts were measured at."""
+    if backbone.modality == "text":
+        if task.max_length is None or backbone.input_size is None:
+            return None
+        return task.max_length / backbone.input_size
+    if backbone.modality == "audio":
+        return task.max_duration_s  # the facts are those of one second
     if task.image_size is None or backbone.input_size is None:
         return 1.0
     return (task.image_size / backbone.input_size) ** 2
 
 
 def _cache_bytes(task: TaskSpec, backbone: BackboneSpec) -> tuple[int, ...] | None:
-    if backbone.boundary_elements is None or task.num_train is None or task.num_val is None:
+    scale = _scale(task, backbone)
+    if backbone.boundary_elements is None or scale is None or task.num_train is None or task.num_val is None:
         return None
     samples = task.num_train + task.num_val + (task.num_test or 0)
-    # The last block pools: its features have the same width at every image size.
+    # The last block pools: its features have the same width at every size.
     *inner, features = backbone.boundary_elements
-    scale = _scale(task, backbone)
     return tuple(round(n) * samples * BYTES_PER_ELEMENT for n in (*(n * scale for n in inner), features))
 
 

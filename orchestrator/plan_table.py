@@ -8,7 +8,7 @@ from typing import Final
 
 from orchestrator.plan import Plan, StudyPlan
 
-__all__ = ["render_plan"]
+__all__ = ["duration", "render_plan"]
 
 WIDTH: Final = 100
 UNKNOWN: Final = "?"
@@ -31,7 +31,7 @@ def render_plan(plan: Plan) -> str:
         _count(plan.epochs_expected),
         _count(plan.epochs_max),
         _tera(_sum(plan.train_flops, plan.eval_flops)),
-        _duration(plan.compute_s),
+        duration(plan.compute_s),
         "",
     )
     return "\n".join([*_table([_HEADER, *rows, total]), "", *_legend(plan, [*rows, total])]) + "\n"
@@ -48,7 +48,7 @@ def _row(plan: Plan, study: StudyPlan) -> tuple[str, ...]:
         _count(study.epochs_expected),
         _count(study.epochs_max),
         _tera(flops),
-        _duration(plan.seconds(flops)),
+        duration(plan.seconds(flops)),
         UNKNOWN if cache is None else _size(max(cache)),
     )
 
@@ -110,7 +110,7 @@ def _tera(flops: float | None) -> str:
     return UNKNOWN if flops is None else f"{flops / 1e12:.3g}"
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     """``12 s``, ``3 min``, ``4.5 h``, ``2 d``: two digits are all an estimate deserves."""
     if seconds is None:
         return UNKNOWN

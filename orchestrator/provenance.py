@@ -18,7 +18,7 @@ from orchestrator.plan import Plan
 from orchestrator.sweep import StudyFacts
 from orchestrator.tracking import DatasetInfo, SweepInfo
 
-__all__ = ["datasets", "new_facts", "own_version", "study_facts", "sweep_info"]
+__all__ = ["data_notes", "datasets", "new_facts", "own_version", "study_facts", "sweep_info"]
 
 _VERSIONED: Final = (
     "ray",
@@ -31,7 +31,10 @@ _VERSIONED: Final = (
     "pyarrow",
     "numpy",
 )
-_OF_DATA: Final = ("digest", "num_train", "num_val", "num_test", "num_classes", "metric", "chance")
+_OF_DATA: Final = (
+    *("kind", "modality", "digest", "num_train", "num_val", "num_test", "num_classes", "metric", "chance"),
+)
+_SIZES: Final = ("image_size", "max_length", "max_duration_s")
 
 
 def own_version() -> str:
@@ -72,6 +75,12 @@ def study_facts(facts: Sequence[StudyFacts]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(study) for study in facts]
 
 
+def data_notes(facts: Sequence[StudyFacts]) -> list[str]:
+    """What a person should know of each task's data, said once however many studies found it."""
+    lines = (f"{study.study.partition(':')[0]}: {note}" for study in facts for note in study.notes)
+    return list(dict.fromkeys(lines))
+
+
 def sweep_info(folder: SweepFolder) -> SweepInfo:
     """What MLflow is told of a sweep, from what its folder holds."""
     facts = folder.read_facts()
@@ -102,7 +111,7 @@ def datasets(folder: SweepFolder, config: SweepConfig) -> list[DatasetInfo]:
                     task=task.name,
                     name=task.name,
                     source=task.data,
-                    image_size=task.image_size,
+                    sizes={name: getattr(task, name) for name in _SIZES if getattr(task, name) is not None},
                     **{key: seen[key] for key in _OF_DATA},
                 )
             )

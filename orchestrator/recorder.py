@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from orchestrator.folder import SweepFolder
 from orchestrator.records import EPOCHS
-from orchestrator.request import RunRequest
+from orchestrator.request import RunRequest, tuned_blocks
 
 __all__ = ["Listener", "Recorder", "Row"]
 
@@ -33,6 +33,9 @@ _FACTS: Final = (
     "frozen_digest",
 )
 
+_BEST: Final = ("val_score", "val_loss", "val_accuracy", "val_f1_macro", "val_r2", "val_mae")
+"""Columns of `TRIALS` that hold the best epoch's values."""
+
 _EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(: |$)")
 
 
@@ -40,7 +43,8 @@ class Listener(Protocol):
     """Is told what was recorded. It must return at once and must not raise."""
 
     def run_started(self, run: Row) -> None:
-        """A run was handed to Ray: study, number, phase, task, backbone, config, num_blocks."""
+        """A run was handed to Ray: study, number, phase, task, backbone, config, seed, freeze_depth,
+        tune_stop, num_blocks, freeze_frac."""
 
     def epoch(self, row: Row) -> None:
         """A row of `EPOCHS` was written."""
@@ -73,6 +77,7 @@ class Recorder:
     def started(self, request: RunRequest, num_blocks: int) -> None:
         """A run was handed to Ray."""
         self._open[request.study, request.number] = _OpenRun(request, num_blocks)
+        start, stop = tuned_blocks(request.config, num_blocks)
         run = {
             "study": request.study,
             "number": request.number,
@@ -81,8 +86,10 @@ class Recorder:
             "backbone": request.config.backbone,
             "config": dataclasses.asdict(request.config),
             "seed": request.config.seed,
+            "freeze_depth": start,
+            "tune_stop": stop,
             "num_blocks": num_blocks,
-            "freeze_frac": request.config.freeze_depth / num_blocks,
+            "freeze_frac": start / num_blocks,
         }
         for listener in self._listeners:
             listener.run_started(run)
@@ -144,7 +151,8 @@ class Recorder:
 
 def _trial_row(run: _OpenRun, result: Row, error: str | None) -> dict[str, Any]:
     request, config = run.request, run.request.config
-    tuned = config.freeze_depth < run.num_blocks
+    start, stop = tuned_blocks(config, run.num_blocks)
+    tuned = start < run.num_blocks
     best = run.best or {}
     # The state is derived from epochs: Ray calls a stopped and a completed trial the same.
     completed = run.last_epoch >= config.max_epochs
@@ -158,19 +166,22 @@ def _trial_row(run: _OpenRun, result: Row, error: str | None) -> dict[str, Any]:
         "state": state,
         "error": error,
         "seed": config.seed,
-        "freeze_depth": config.freeze_depth,
+        "freeze_depth": start,
+        "tune_stop": stop,
         "num_blocks": run.num_blocks,
-        "freeze_frac": config.freeze_depth / run.num_blocks,
+        "freeze_frac": start / run.num_blocks,
         "learning_rate": config.learning_rate if tuned else None,
         "head_learning_rate": config.head_learning_rate,
         "weight_decay": config.weight_decay,
         "layer_decay": config.layer_decay if tuned else None,
+        "head_init": config.head_init,
+        "stay_near": config.stay_near if tuned else None,
         "batch_size": config.batch_size,
         "max_epochs": config.max_epochs,
         "config": json.dumps(dataclasses.asdict(config)),
         "epochs": run.last_epoch,
         "best_epoch": best.get("epoch"),
-        **{name: best.get(name) for name in ("val_score", "val_loss", "val_accuracy", "val_f1_macro")},
+        **{name: best.get(name) for name in _BEST},
         **{name: result.get(name) for name in _FACTS},
         "train_s": run.train_s,
         "duration_s": result.get("duration_s", time.perf_counter() - run.started),
@@ -190,4 +201,5 @@ def _read_test(file: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     row: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return {**row, "correct": bytes.fromhex(row["correct"])}
+    correct = row.get("correct")
+    return {**row, "correct": None if correct is None else bytes.fromhex(correct)}

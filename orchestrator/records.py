@@ -34,23 +34,28 @@ TRIALS = pa.schema(
         pa.field("state", pa.string(), nullable=False),  # one of STATES, derived from epochs
         pa.field("error", pa.string()),
         pa.field("seed", pa.int64(), nullable=False),
-        pa.field("freeze_depth", pa.int32(), nullable=False),
+        pa.field("freeze_depth", pa.int32(), nullable=False),  # leading frozen blocks: where tuning starts
+        pa.field("tune_stop", pa.int32(), nullable=False),  # where it ends: num_blocks without a window
         pa.field("num_blocks", pa.int32(), nullable=False),
         pa.field("freeze_frac", pa.float64(), nullable=False),
         pa.field("learning_rate", pa.float64()),  # null where every block is frozen
         pa.field("head_learning_rate", pa.float64(), nullable=False),
         pa.field("weight_decay", pa.float64(), nullable=False),
         pa.field("layer_decay", pa.float64()),  # null where every block is frozen
+        pa.field("head_init", pa.string(), nullable=False),
+        pa.field("stay_near", pa.float64()),  # null where every block is frozen
         pa.field("batch_size", pa.int32(), nullable=False),
         pa.field("max_epochs", pa.int32(), nullable=False),
         pa.field("config", pa.string(), nullable=False),  # the whole FinetuneConfig as JSON
         pa.field("epochs", pa.int32(), nullable=False),  # completed
         pa.field("best_epoch", pa.int32()),
-        pa.field("metric", pa.string()),  # what `score` columns hold: accuracy or f1_macro
+        pa.field("metric", pa.string()),  # what `score` columns hold: accuracy, f1_macro or r2
         pa.field("val_score", pa.float64()),  # at best_epoch; null for a trial without an epoch
         pa.field("val_loss", pa.float64()),
         pa.field("val_accuracy", pa.float64()),
         pa.field("val_f1_macro", pa.float64()),
+        pa.field("val_r2", pa.float64()),
+        pa.field("val_mae", pa.float64()),
         pa.field("num_val", pa.int32()),
         pa.field("num_params", pa.int64()),
         pa.field("num_params_trainable", pa.int64()),
@@ -74,6 +79,8 @@ EPOCHS = pa.schema(
         pa.field("val_loss", pa.float64()),
         pa.field("val_accuracy", pa.float64()),
         pa.field("val_f1_macro", pa.float64()),
+        pa.field("val_r2", pa.float64()),
+        pa.field("val_mae", pa.float64()),
         pa.field("val_score", pa.float64()),
         pa.field("train_s", pa.float64()),
         pa.field("eval_s", pa.float64()),
@@ -87,11 +94,17 @@ TESTS = pa.schema(
         pa.field("metric", pa.string(), nullable=False),
         pa.field("test_score", pa.float64(), nullable=False),
         pa.field("test_loss", pa.float64(), nullable=False),
-        pa.field("test_accuracy", pa.float64(), nullable=False),
-        pa.field("test_f1_macro", pa.float64(), nullable=False),
-        pa.field("chance", pa.float64(), nullable=False),  # majority-class value of the metric
+        pa.field("test_accuracy", pa.float64()),  # null what the kind of task does not have
+        pa.field("test_f1_macro", pa.float64()),
+        pa.field("test_r2", pa.float64()),
+        pa.field("test_mae", pa.float64()),
+        pa.field("test_mse", pa.float64()),
+        pa.field("chance", pa.float64(), nullable=False),  # the metric's value for the best constant answer
         pa.field("num_test", pa.int32(), nullable=False),
-        pa.field("correct", pa.binary(), nullable=False),  # numpy.packbits, one bit per test sample
+        # Of each test sample, exactly one of the two: `correct` where the answer is right or wrong, as
+        # numpy.packbits; of a regression the sample's part of R2, whose mean is R2.
+        pa.field("correct", pa.binary()),
+        pa.field("example_scores", pa.list_(pa.float32())),
     ]
 )
 

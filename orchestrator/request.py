@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from trainables.config import FinetuneConfig, TaskSpec
 
-__all__ = ["Phase", "RunRequest", "study_key"]
+__all__ = ["Phase", "RunRequest", "study_key", "tuned_blocks"]
 
 Phase = Literal["random", "tpe", "confirmation"]
 
@@ -17,6 +17,11 @@ Phase = Literal["random", "tpe", "confirmation"]
 def study_key(task: str, backbone: str) -> str:
     """Name of the study of `backbone` on `task`."""
     return f"{task}:{backbone}"
+
+
+def tuned_blocks(config: FinetuneConfig, num_blocks: int) -> tuple[int, int]:
+    """First tuned block and the one after the last: both `num_blocks` for a linear probe."""
+    return config.tune_window or (config.freeze_depth, num_blocks)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -67,7 +67,8 @@ class Study:
         self._config = config
         self._folder = folder
         self._trials = trials
-        self._space = config.space.bind(num_blocks, freeze_depth=config.finetune.freeze_depth)
+        fixed = config.finetune
+        self._space = config.space.bind(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
         self._optuna = optuna.create_study(study_name=plan.key, storage=storage, direction="maximize")
         self._running: dict[int, optuna.Trial | None] = {}
         self._num_ended = 0

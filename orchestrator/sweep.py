@@ -25,16 +25,27 @@ class StudyFacts:
 
     study: str
     num_blocks: int
+    kind: str
+    modality: str
     num_train: int
     num_val: int
     num_test: int
     num_classes: int
+    """Classes, labels or regression targets."""
+
+    num_outputs: int
+    """Width of the head."""
+
     metric: str
     chance: float
     digest: str
-    """sha256 of the decoded pixels."""
+    """sha256 of the encoded samples."""
 
-    image_size: int
+    input: str
+    """What a sample is to the backbone: ``32 px``, ``up to 128 tokens``, ``16000 Hz``."""
+
+    notes: tuple[str, ...] = ()
+    """What a person should know of the data."""
 
 
 def run_sweep(

@@ -7,6 +7,7 @@ reports never holds a test score; those are written to a file of their own.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
@@ -15,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ray import tune
 
@@ -80,7 +82,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             "num_params": finetuner.num_params,
             "num_params_trainable": finetuner.num_params_trainable,
             "num_val": len(finetuner.task.val),
-            "metric": finetuner.task.metric,
+            "metric": finetuner.task.objective.metric,
             "frozen_digest": finetuner.frozen_digest,
             "duration_s": time.perf_counter() - self._started,
             "memory_mib": memory,
@@ -91,18 +93,22 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def _write_test_row(self) -> None:
         """Leave a `TESTS` row as JSON, whole or not at all."""
-        measured = self._finetuner.measure_test()
+        measured, objective = self._finetuner.measure_test(), self._finetuner.task.objective
+        quality, scores = measured.quality, measured.example_scores
+        score = quality.score(objective.metric)
+        if not math.isfinite(score):
+            raise Diverged(f"test {objective.metric} is {score}")
+        right_or_wrong = quality.accuracy is not None
         row = {
             "study": self._request.study,
             "number": self._request.number,
-            "metric": self._finetuner.task.metric,
-            "test_score": measured.quality.score(self._finetuner.task.metric),
-            "test_loss": measured.quality.loss,
-            "test_accuracy": measured.quality.accuracy,
-            "test_f1_macro": measured.quality.f1_macro,
-            "chance": self._finetuner.task.chance,
+            "metric": objective.metric,
+            "test_score": score,
+            **{f"test_{name}": value for name, value in asdict(quality).items()},
+            "chance": objective.chance,
             "num_test": measured.num_test,
-            "correct": measured.correct.hex(),
+            "correct": np.packbits(scores > 0.5).tobytes().hex() if right_or_wrong else None,
+            "example_scores": None if right_or_wrong else scores.tolist(),
         }
         write_whole(Path(self._request.test_file), json.dumps(row))
 

@@ -1,22 +1,28 @@
-"""The kinds of parameters a space is made of. Plain values: picklable, comparable, no tuner."""
+"""Ranges and choices, the parameters a space is made of. Plain values: picklable, comparable, no tuner."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 from search_spaces.errors import BrokenRule, InvalidSpace
-from search_spaces.searchable import FREEZE_DEPTH, Value, broken_rule
+from search_spaces.searchable import FREEZE_DEPTH, broken_rule
 
-__all__ = ["NUM_BLOCKS", "Choice", "FloatRange", "IntRange", "Parameter", "Trial", "When"]
+__all__ = ["DEPTH_NAMES", "NUM_BLOCKS", "Choice", "FloatRange", "IntRange", "Trial", "When"]
+
+Scalar = int | float | str
 
 When = Literal["unfrozen"]
 """``unfrozen``: sampled only where at least one block is tuned, freeze_depth < num_blocks."""
 
 NUM_BLOCKS: Final = "num_blocks"
 """Stands for the backbone's number of blocks wherever a freeze depth is written."""
+
+DEPTH_NAMES: Final = MappingProxyType({"full": 0, "probe": NUM_BLOCKS, NUM_BLOCKS: NUM_BLOCKS})
+"""What a freeze depth may be called: full fine-tuning, and the linear probe."""
 
 
 class Trial(Protocol):
@@ -144,7 +150,7 @@ class Choice:
     """
 
     name: str
-    choice: tuple[Value, ...]
+    choice: tuple[Scalar, ...]
     """``num_blocks`` may be among the values of `freeze_depth`."""
 
     when: When | None = None
@@ -161,24 +167,21 @@ class Choice:
                 broken.append(BrokenRule(keys=("choice", index), rule=rule, value=value))
         _refuse(broken)
 
-    def values(self, num_blocks: int) -> Sequence[Value]:
+    def values(self, num_blocks: int) -> Sequence[Scalar]:
         """Every value it can take, in the order given."""
         if self.name != FREEZE_DEPTH:
             return self.choice
         return tuple(dict.fromkeys(_resolved(value, num_blocks) for value in self.choice))
 
-    def suggest(self, trial: Trial, num_blocks: int) -> Value:
-        value: Value = trial.suggest_categorical(self.name, self.values(num_blocks))
+    def suggest(self, trial: Trial, num_blocks: int) -> Scalar:
+        value: Scalar = trial.suggest_categorical(self.name, self.values(num_blocks))
         return value
 
     def to_mapping(self) -> dict[str, Any]:
         return {"choice": list(self.choice), **_set(when=self.when)}
 
 
-Parameter = FloatRange | IntRange | Choice
-
-
-def _resolved(value: Value, num_blocks: int) -> int:
+def _resolved(value: Scalar, num_blocks: int) -> int:
     return num_blocks if value == NUM_BLOCKS else int(value)
 
 

@@ -8,21 +8,33 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from search_spaces.errors import BrokenRule, InvalidSpace
-from search_spaces.parameters import Choice, FloatRange, IntRange, Parameter, Trial
-from search_spaces.searchable import FREEZE_DEPTH, SEARCHABLE, Value
+from search_spaces.parameters import Choice, FloatRange, IntRange, Trial
+from search_spaces.searchable import FREEZE_DEPTH, SEARCHABLE, TUNE_WINDOW, Value, Window
+from search_spaces.window import WindowChoice, WindowParts
 from trainables.errors import did_you_mean
 
-__all__ = ["BoundSpace", "SearchSpace"]
+__all__ = ["BoundSpace", "Parameter", "SearchSpace"]
 
-_KINDS: Final = {FloatRange: (float,), IntRange: (int,), Choice: (int, float, str)}
+Parameter = FloatRange | IntRange | Choice | WindowChoice | WindowParts
+
+_KINDS: Final = {
+    FloatRange: (float,),
+    IntRange: (int,),
+    Choice: (int, float, str),
+    WindowChoice: (tuple,),
+    WindowParts: (tuple,),
+}
+_BLOCKS: Final = (FREEZE_DEPTH, TUNE_WINDOW)
+"""Say which blocks are tuned, so that they are sampled before what depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSpace:
-    """Parameters in the order they are sampled: `freeze_depth` first, the others as declared.
+    """Parameters in the order they are sampled: `freeze_depth` or `tune_window` first, the others as declared.
 
     Raises:
-        InvalidSpace: no parameter, a name given twice, or a name that is no searchable field.
+        InvalidSpace: no parameter, a name given twice, a name that is no searchable field, or both a
+            depth and a window.
     """
 
     parameters: tuple[Parameter, ...]
@@ -38,11 +50,14 @@ class SearchSpace:
             for parameter in self.parameters
             if SEARCHABLE.get(parameter.name) not in (None, *_KINDS[type(parameter)])
         ]
+        if set(_BLOCKS) <= set(names):
+            hint = f"take {FREEZE_DEPTH} out: {{base: ..., {FREEZE_DEPTH}: null}}"
+            broken.append(BrokenRule(keys=(TUNE_WINDOW,), rule=f"cannot be searched beside {FREEZE_DEPTH}", hint=hint))
         if not names:
             broken.append(BrokenRule(keys=(), rule="must have at least one parameter"))
         if broken:
             raise InvalidSpace(broken)
-        ordered = sorted(self.parameters, key=lambda parameter: parameter.name != FREEZE_DEPTH)
+        ordered = sorted(self.parameters, key=lambda parameter: parameter.name not in _BLOCKS)
         object.__setattr__(self, "parameters", tuple(ordered))
 
     @property
@@ -63,17 +78,29 @@ class SearchSpace:
         """The parameter of field `name`, or None where it is not searched."""
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
 
-    def freeze_depths(self, num_blocks: int, *, fixed: int = 0) -> tuple[int, ...]:
-        """Every depth a study of a backbone with `num_blocks` may draw; (`fixed`,) where none is drawn."""
-        depth = self.get(FREEZE_DEPTH)
-        if not isinstance(depth, IntRange | Choice):
-            return (fixed,)
-        return tuple(int(value) for value in depth.values(num_blocks))
+    def windows(
+        self, num_blocks: int, *, freeze_depth: int = 0, tune_window: Window | None = None
+    ) -> tuple[Window, ...]:
+        """Every window of blocks that a study of a backbone with `num_blocks` may tune; a freeze depth is
+        the window from there to the end, empty for a linear probe.
+
+        Args:
+            freeze_depth: the fixed depth, for a space that searches neither.
+            tune_window: the fixed window, for a space that searches neither.
+        """
+        window, depth = self.get(TUNE_WINDOW), self.get(FREEZE_DEPTH)
+        if isinstance(window, WindowChoice | WindowParts):
+            return window.values(num_blocks)
+        if isinstance(depth, IntRange | Choice):
+            return tuple((int(value), num_blocks) for value in depth.values(num_blocks))
+        return (tune_window or (freeze_depth, num_blocks),)
 
     def broken_for(self, num_blocks: int) -> tuple[BrokenRule, ...]:
-        """Rules that only a backbone with `num_blocks` blocks breaks: depths it does not have."""
-        depth = self.get(FREEZE_DEPTH)
+        """Rules that only a backbone with `num_blocks` blocks breaks: depths and windows it does not have."""
+        window, depth = self.get(TUNE_WINDOW), self.get(FREEZE_DEPTH)
         rule = f"must be <= num_blocks ({num_blocks})"
+        if isinstance(window, WindowChoice | WindowParts):
+            return tuple(window.broken_for(num_blocks))
         if isinstance(depth, IntRange):
             ends = {"low": depth.low, "high": depth.high}
             return tuple(
@@ -89,15 +116,16 @@ class SearchSpace:
             )
         return ()
 
-    def bind(self, num_blocks: int, *, freeze_depth: int = 0) -> BoundSpace:
+    def bind(self, num_blocks: int, *, freeze_depth: int = 0, tune_window: Window | None = None) -> BoundSpace:
         """The space of one backbone.
 
         Args:
             num_blocks: of the backbone, >= 1.
             freeze_depth: the fixed depth in [0, num_blocks], for a space that does not search it.
+            tune_window: the fixed window, within the blocks, for a space that does not search it.
 
         Raises:
-            InvalidSpace: a freeze depth is more than `num_blocks`.
+            InvalidSpace: a freeze depth or the end of a window is more than `num_blocks`.
         """
         broken = list(self.broken_for(num_blocks))
         if num_blocks < 1:
@@ -105,6 +133,9 @@ class SearchSpace:
         if not 0 <= freeze_depth <= num_blocks:
             rule = f"must be in [0, {num_blocks}]"
             broken.append(BrokenRule(keys=(FREEZE_DEPTH,), rule=rule, value=freeze_depth))
+        if tune_window is not None and tune_window[1] > num_blocks:
+            rule = f"must lie within the num_blocks ({num_blocks})"
+            broken.append(BrokenRule(keys=(TUNE_WINDOW,), rule=rule, value=list(tune_window)))
         if broken:
             raise InvalidSpace(broken)
         return BoundSpace(parameters=self.parameters, num_blocks=num_blocks, freeze_depth=freeze_depth)

@@ -6,15 +6,16 @@ A tuner's values must be scalars, so a window is suggested as the text ``2:5`` a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, ClassVar, Final, Literal
 
 from search_spaces.errors import BrokenRule, InvalidSpace
-from search_spaces.parameters import NUM_BLOCKS, Trial, When
+from search_spaces.parameters import NUM_BLOCKS, Trial
 from search_spaces.searchable import TUNE_WINDOW, Window, broken_rule
 
 __all__ = ["WindowChoice", "WindowParts"]
 
-MAX_PARTS = 1000
+MAX_PARTS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,15 +26,15 @@ class WindowChoice:
         InvalidSpace: no window, one given twice, or one that holds no block.
     """
 
+    name: ClassVar[str] = TUNE_WINDOW
+    when: ClassVar[None] = None
+    """A window tunes something, whatever else is drawn."""
+
     choice: tuple[tuple[int, int | Literal["num_blocks"]], ...]
     """``num_blocks`` may stand for the end."""
 
-    name: str = TUNE_WINDOW
-    when: When | None = None
-    """Always None: a window tunes something."""
-
     def __post_init__(self) -> None:
-        broken = _condition(self.when)
+        broken = []
         if not self.choice:
             broken.append(BrokenRule(keys=("choice",), rule="must have at least one window"))
         for index, (start, stop) in enumerate(self.choice):
@@ -79,22 +80,19 @@ class WindowParts:
         InvalidSpace: `parts` is not in [2, 1000].
     """
 
+    name: ClassVar[str] = TUNE_WINDOW
+    when: ClassVar[None] = None
+
     parts: int
-    name: str = TUNE_WINDOW
-    when: When | None = None
-    """Always None: a window tunes something."""
 
     def __post_init__(self) -> None:
-        broken = _condition(self.when)
         if not 2 <= self.parts <= MAX_PARTS:
-            broken.append(BrokenRule(keys=("parts",), rule=f"must be in [2, {MAX_PARTS}]", value=self.parts))
-        if broken:
-            raise InvalidSpace(broken)
+            raise InvalidSpace([BrokenRule(keys=("parts",), rule=f"must be in [2, {MAX_PARTS}]", value=self.parts)])
 
     def values(self, num_blocks: int) -> tuple[Window, ...]:
         """Every window it can take, from the input side."""
         ends = [part * num_blocks // self.parts for part in range(self.parts + 1)]
-        return tuple(zip(ends[:-1], ends[1:], strict=True))
+        return tuple(pairwise(ends))
 
     def suggest(self, trial: Trial, num_blocks: int) -> Window:
         return _suggest(trial, self.name, self.values(num_blocks))
@@ -112,7 +110,3 @@ class WindowParts:
 def _suggest(trial: Trial, name: str, windows: tuple[Window, ...]) -> Window:
     by_text = {f"{start}:{stop}": (start, stop) for start, stop in windows}
     return by_text[trial.suggest_categorical(name, list(by_text))]
-
-
-def _condition(when: str | None) -> list[BrokenRule]:
-    return [] if when is None else [BrokenRule(keys=("when",), rule="is no key of a window", value=when)]

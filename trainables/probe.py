@@ -12,8 +12,11 @@ from trainables.objective import Objective
 
 __all__ = ["fit_head"]
 
-STRENGTHS: Final = (1e-1, 1e-2, 1e-3, 1e-4)
+STRENGTHS: Final = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """L2 penalties tried, from strong to weak, on weights in units of standardised features."""
+
+TOLERANCE: Final = 1.01
+"""Rise of the validation loss, as a factor, beyond which weaker penalties are not tried."""
 
 MAX_STEPS: Final = 100
 """L-BFGS iterations per penalty."""
@@ -56,13 +59,17 @@ def _search(
         with torch.no_grad():
             return float(objective.loss(head(val[0]).float(), val[1]))
 
-    best, least = _copy(head), float("inf")
+    start = best = _copy(head)
+    least = float("inf")
     for strength in STRENGTHS:
+        # Always from the start: a strong penalty leaves hidden layers at zero, where no gradient gets them away.
+        head.load_state_dict(start)
         _minimise(head, lambda: objective.loss(head(train[0]).float(), train[1], weight), strength)
         loss = val_loss()
-        if not loss < least:
+        if not loss < TOLERANCE * least:
             break
-        best, least = _copy(head), loss
+        if loss < least:
+            best, least = _copy(head), loss
     head.load_state_dict(best)
 
 
@@ -82,11 +89,15 @@ def _minimise(head: nn.Module, loss: Callable[[], Tensor], strength: float) -> N
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, shaped to broadcast; 1 for a channel that is constant."""
+    """Mean and standard deviation per channel, shaped to broadcast.
+
+    No channel is scaled up more than a thousandfold against the typical one: what varies less than that is
+    dead, or rounding, and its weights would be so large that the first tuned step explodes.
+    """
     over = [axis for axis in range(features.ndim) if axis != 1]
     std, mean = torch.std_mean(features.float(), dim=over, keepdim=True, correction=0)
-    # Rounding leaves a constant channel a spread of about 1e-7 of its value; scaled up it would be pure noise.
-    return mean, torch.where(std > 1e-6 * mean.abs(), std, torch.ones_like(std))
+    alive = std[std > 0]
+    return mean, std.clamp(min=1e-3 * float(alive.median())) if len(alive) else torch.ones_like(std)
 
 
 def _fold(layer: nn.Linear | nn.Conv2d, centre: Tensor, scale: Tensor) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from orchestrator.cli import describe_commands, result_commands, sweep_command
+from orchestrator.cli import describe_commands, init_command, result_commands, sweep_command
 from orchestrator.errors import OrchestratorError, redact
 from trainables.errors import TrainableError
 
@@ -33,6 +33,7 @@ app.command("report")(result_commands.report)
 app.command("rank")(result_commands.rank)
 app.command("ls")(result_commands.ls)
 app.command("show")(result_commands.show)
+app.command("init")(init_command.init)
 app.command("backbones")(describe_commands.backbones)
 app.command("validate")(describe_commands.validate)
 app.command("schema")(describe_commands.schema)

@@ -2,51 +2,94 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import typer
 
 from orchestrator.cli.options import AsJson, Verbose, print_json, stdout
 
+if TYPE_CHECKING:
+    from trainables.catalog import BackboneSpec
+
 __all__ = ["backbones", "schema", "validate"]
 
+_UNITS: Final = {"image": "px", "text": "tokens", "audio": "samples"}
 
-def backbones(as_json: AsJson = False, verbose: Verbose = False) -> int:
+
+def backbones(
+    source: Annotated[str | None, typer.Option("--source", help="Only of this library: timm, torchvision, hf.")] = None,
+    modality: Annotated[str | None, typer.Option("--modality", help="Only for image, text or audio.")] = None,
+    search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="Only with TEXT in the name.")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> int:
     """List the architectures whose facts are catalogued. Any other name of its source works as well."""
-    from rich.table import Table
+    from orchestrator.errors import UsageError
+    from trainables.catalog import SOURCES, known_architectures, lookup
+    from trainables.errors import did_you_mean
+    from trainables.modality import Modality
+    from trainables.plugins import plugin_sources
 
-    from trainables.catalog import known_architectures, lookup
-
-    specs = [lookup(name) for name in known_architectures()]
-    rows: list[dict[str, Any]] = [
-        {
-            "name": spec.name,
-            "source": spec.source,
-            "modality": "image",
-            "num_blocks": spec.num_blocks,
-            "num_params": spec.num_params,
-            "input_size": spec.input_size,
-            "forward_flops": sum(spec.block_flops or ()),
-        }
-        for spec in specs
+    options = {"source": (source, (*SOURCES, *plugin_sources())), "modality": (modality, get_args(Modality))}
+    for name, (value, known) in options.items():
+        if value is not None and value not in known:
+            raise UsageError(f"--{name} must be one of {', '.join(known)}, got {value!r}{did_you_mean(value, known)}")
+    rows = [
+        row
+        for row in (_facts(lookup(name)) for name in known_architectures())
+        if (source is None or row["source"] == source)
+        and (modality is None or row["modality"] == modality)
+        and (search is None or search.lower() in row["name"].lower())
     ]
     if as_json:
         print_json(rows)
-        return 0
+    else:
+        _print_backbones(rows)
+    return 0
+
+
+def _facts(spec: BackboneSpec) -> dict[str, Any]:
+    from orchestrator.availability import is_cached, licence
+
+    return {
+        "name": spec.name,
+        "source": spec.source,
+        "modality": spec.modality,
+        "num_params": spec.num_params,
+        "num_blocks": spec.num_blocks,
+        "input_size": spec.input_size,
+        "forward_flops": None if spec.block_flops is None else sum(spec.block_flops),
+        "weights": spec.weights,
+        "licence": licence(spec),
+        "cached": is_cached(spec),
+    }
+
+
+def _print_backbones(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 1))
     table.add_column("backbone", no_wrap=True)
-    for column in ("blocks", "parameters M", "input px", "forward GFLOPs"):
+    for column in ("for", "here"):
+        table.add_column(column)
+    for column in ("blocks", "parameters M", "input", "forward GFLOPs"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
             row["name"],
-            str(row["num_blocks"]),
-            f"{row['num_params'] / 1e6:.1f}",
-            str(row["input_size"]),
-            f"{row['forward_flops'] / 1e9:.2f}",
+            row["modality"] or "?",
+            {True: "yes", False: "no", None: "?"}[row["cached"]],
+            _number(row["num_blocks"]),
+            _number(row["num_params"], 1e6, ".1f"),
+            f"{_number(row['input_size'])} {_UNITS.get(row['modality'], '')}".rstrip(),
+            _number(row["forward_flops"], 1e9, ".2f"),
         )
     stdout().print(table)
-    return 0
+
+
+def _number(value: float | None, unit: float = 1, form: str = ".0f") -> str:
+    return "?" if value is None else f"{value / unit:{form}}"
 
 
 def validate(

@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig
 from orchestrator.config.overrides import set_value
 from orchestrator.config.schema import check_sweep, sweep_section
+from orchestrator.config.task import placed
 from orchestrator.config.yaml_source import Document, dump_yaml, read_yaml
 from orchestrator.errors import ConfigError, Problem, redact
 from trainables.config import FinetuneConfig, TaskSpec
@@ -70,10 +71,10 @@ def sweep_mapping(config: SweepConfig) -> dict[str, Any]:
     """What a sweep file says to get an equal `config`, with every default written out."""
     return {
         "name": config.name,
-        "tasks": [dataclasses.asdict(task) for task in config.tasks],
+        "tasks": [_listed(dataclasses.asdict(task)) for task in config.tasks],
         "backbones": list(config.backbones),
         "space": config.space.to_mapping(),
-        "finetune": config.fixed,
+        "finetune": _listed(config.fixed),
         "budget": dataclasses.asdict(config.budget),
         "confirmation": dataclasses.asdict(config.confirmation),
         "resources": dataclasses.asdict(config.resources),
@@ -102,6 +103,11 @@ def config_schema() -> dict[str, Any]:
     }
 
 
+def _listed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With lists for tuples, which neither YAML nor JSON has."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
 def _read(path_or_name: str | Path) -> Document:
     name = str(path_or_name)
     if name in sweep_files():
@@ -123,7 +129,7 @@ def _checked(document: Document) -> SweepConfig:
     values = check_sweep(document)
     values["storage"] = os.path.expanduser(values["storage"])
     return SweepConfig(
-        tasks=tuple(TaskSpec(**{**task, "data": os.path.expanduser(task["data"])}) for task in values.pop("tasks")),
+        tasks=tuple(TaskSpec(**placed(task)) for task in values.pop("tasks")),
         backbones=tuple(values.pop("backbones")),
         finetune=FinetuneConfig(backbone="any", **values.pop("finetune")),
         budget=Budget(**values.pop("budget")),

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from orchestrator.config.rules import AUTO
 from trainables.errors import did_you_mean
 
-__all__ = ["broken_path", "broken_storage", "broken_tracking_uri"]
+__all__ = ["Broken", "broken_path", "broken_storage", "broken_tracking_uri"]
 
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")

@@ -9,11 +9,19 @@ from orchestrator.config.rules import Relation, Report
 from orchestrator.config.yaml_source import Keys
 from search_spaces import Choice, IntRange, SearchSpace
 from search_spaces.errors import ABSENT
-from search_spaces.searchable import FREEZE_DEPTH
+from search_spaces.searchable import FREEZE_DEPTH, TUNE_WINDOW
 from trainables.catalog import lookup
 from trainables.config import FinetuneConfig
 
-__all__ = ["at_most", "batch_fits", "depth_exists", "searched_or_fixed"]
+__all__ = [
+    "at_most",
+    "batch_fits",
+    "blocks_exist",
+    "blocks_said_once",
+    "classes_to_balance",
+    "modality_fits",
+    "searched_or_fixed",
+]
 
 
 def at_most(small: str, large: str) -> Relation:
@@ -27,7 +35,24 @@ def at_most(small: str, large: str) -> Relation:
     return relation
 
 
+def blocks_said_once(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """Which blocks are tuned is said by a depth or by a window, searched or fixed, never by two of them."""
+    space, fixed = values.get("space"), values.get("finetune", {})
+    searched = space.names if isinstance(space, SearchSpace) else ()
+    depth, window = fixed.get(FREEZE_DEPTH), fixed.get(TUNE_WINDOW)
+    if window is not None and FREEZE_DEPTH in searched:
+        hint = f"take the depth out of the space: {{base: ..., {FREEZE_DEPTH}: null}}"
+        report.add((*keys, "finetune", TUNE_WINDOW), f"cannot be fixed where {FREEZE_DEPTH} is searched", window, hint)
+    if depth and TUNE_WINDOW in searched:
+        rule = f"must be 0 where {TUNE_WINDOW} is searched"
+        report.add((*keys, "finetune", FREEZE_DEPTH), rule, depth, "remove it")
+    if depth and window is not None:
+        rule = f"must be 0 where {TUNE_WINDOW} is given"
+        report.add((*keys, "finetune", FREEZE_DEPTH), rule, depth, "remove it")
+
+
 def searched_or_fixed(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """No value both ways."""
     space = values.get("space")
     for name in values.get("finetune", {}):
         if isinstance(space, SearchSpace) and name in space.names:
@@ -42,8 +67,12 @@ def batch_fits(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
     for where, size in _batch_sizes(values):
         for task in values.get("tasks", ()):
             num_train = None if task is ABSENT else task.get("num_train")
-            if num_train is not None and size > num_train:
-                rule = f"must be <= num_train ({num_train}) of task {task.get('name', '?')}"
+            if num_train is None:
+                continue
+            share = task.get("train_frac", 1.0)
+            most, what = (num_train, "num_train") if share == 1 else (int(num_train * share), "num_train x train_frac")
+            if size > most:
+                rule = f"must be <= {what} ({most}) of task {task.get('name', '?')}"
                 report.add((*keys, *where), rule, size)
 
 
@@ -60,16 +89,49 @@ def _batch_sizes(values: Mapping[str, Any]) -> Iterator[tuple[Keys, int]]:
         yield ("finetune", "batch_size"), values["finetune"].get("batch_size", default)
 
 
-def depth_exists(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
-    """No depth beyond the blocks of a backbone. What is not in the catalogue is seen when it is built."""
-    space = values.get("space")
-    fixed = values.get("finetune", {}).get(FREEZE_DEPTH, 0)
+def blocks_exist(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """No depth or window beyond the blocks of a backbone. What is not in the catalogue is seen when it is built."""
+    space, fixed = values.get("space"), values.get("finetune", {})
+    depth, window = fixed.get(FREEZE_DEPTH, 0), fixed.get(TUNE_WINDOW)
     for backbone in values.get("backbones", ()):
         num_blocks = None if backbone is ABSENT else lookup(backbone).num_blocks
         if num_blocks is None:
             continue
         for broken in space.broken_for(num_blocks) if isinstance(space, SearchSpace) else ():
             report.add((*keys, "space", *broken.keys), f"{broken.rule} of {backbone}", broken.value)
-        if fixed > num_blocks:
+        if depth > num_blocks:
             rule = f"must be <= num_blocks ({num_blocks}) of {backbone}"
-            report.add((*keys, "finetune", FREEZE_DEPTH), rule, fixed)
+            report.add((*keys, "finetune", FREEZE_DEPTH), rule, depth)
+        if window is not None and window[1] > num_blocks:
+            rule = f"must lie within the num_blocks ({num_blocks}) of {backbone}"
+            report.add((*keys, "finetune", TUNE_WINDOW), rule, list(window))
+
+
+def classes_to_balance(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """Balanced class weights need classes."""
+    space = values.get("space")
+    searched = space.get("class_weight") if isinstance(space, SearchSpace) else None
+    where: Keys = ("finetune", "class_weight")
+    balanced = values.get("finetune", {}).get("class_weight") == "balanced"
+    if isinstance(searched, Choice):
+        where, balanced = ("space", "class_weight"), "balanced" in searched.choice
+    names = [task.get("name", "?") for task in _tasks(values) if task.get("kind") == "regression"]
+    if balanced and names:
+        rule = f"must be none for a regression, which has no classes: task {', '.join(names)}"
+        report.add((*keys, *where), rule, "balanced", "remove it")
+
+
+def modality_fits(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """No backbone for other data than a task's, as far as both are known."""
+    for index, backbone in enumerate(values.get("backbones", ())):
+        takes = None if backbone is ABSENT else lookup(backbone).modality
+        for task in _tasks(values):
+            given = "image" if task.get("data") == "digits" else task.get("modality")
+            if takes is not None and given is not None and takes != given:
+                rule = f"takes {takes}, and task {task.get('name', '?')} is of {given} data"
+                hint = "rank backbones of one modality per sweep"
+                report.add((*keys, "backbones", index), rule, backbone, hint)
+
+
+def _tasks(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [task for task in values.get("tasks", ()) if task is not ABSENT]

@@ -18,7 +18,20 @@ from search_spaces.errors import ABSENT, BrokenRule
 from search_spaces.scalars import misfit
 from trainables.errors import did_you_mean
 
-__all__ = ["AUTO", "ListOf", "Nullable", "OneOf", "Relation", "Report", "Rule", "Scalar", "Section", "Text"]
+__all__ = [
+    "AUTO",
+    "ListOf",
+    "Nullable",
+    "OneOf",
+    "Relation",
+    "Report",
+    "Rule",
+    "Scalar",
+    "Section",
+    "Text",
+    "Texts",
+    "dataclass_defaults",
+]
 
 AUTO: Final = "auto"
 _JSON: Final = {int: "integer", float: "number"}
@@ -149,6 +162,36 @@ class Nullable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Texts:
+    """A text, or a list of different ones, possibly empty. Its checked form is a tuple."""
+
+    item: Text
+    most: int | None = None
+    """Longest list; None is any."""
+
+    def check(self, value: object, keys: Keys, report: Report) -> Any:
+        if not isinstance(value, list | tuple):
+            if not isinstance(value, str):
+                report.add(keys, "must be a text or a list of texts", value, _no_value(value))
+                return ABSENT
+            item = self.item.check(value, keys, report)
+            return ABSENT if item is ABSENT else (item,)
+        if self.most is not None and len(value) > self.most:
+            report.add(keys, f"must be at most {self.most} texts", value)
+            return ABSENT
+        items = [self.item.check(item, (*keys, index), report) for index, item in enumerate(value)]
+        repeated = [index for index, item in enumerate(items) if item is not ABSENT and item in items[:index]]
+        for index in repeated:
+            report.add((*keys, index), "must not repeat a name", items[index])
+        return ABSENT if repeated or any(item is ABSENT for item in items) else tuple(items)
+
+    def schema(self) -> dict[str, Any]:
+        text = self.item.schema()
+        most = {} if self.most is None else {"maxItems": self.most}
+        return {"anyOf": [text, {"type": "array", "items": text, "uniqueItems": True, **most}]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ListOf:
     """A list with at least one item and no two of the same name."""
 
@@ -190,7 +233,7 @@ class Section:
 
     def check(self, value: object, keys: Keys, report: Report) -> Any:
         if not isinstance(value, Mapping):
-            hint = "leave the key out to take its defaults" if value is None and keys else ""
+            hint = _no_value(value) if keys else ""
             report.add(keys, "must be a mapping of keys to values", value, hint)
             return ABSENT
         for key in value:
@@ -226,6 +269,10 @@ class Section:
             "required": [name for name in self.rules if name not in self.defaults],
             "additionalProperties": False,
         }
+
+
+def _no_value(value: object) -> str:
+    return "leave the key out to take its default" if value is None else ""
 
 
 def dataclass_defaults(cls: type) -> dict[str, Any]:

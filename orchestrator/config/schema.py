@@ -7,19 +7,19 @@ from functools import cache
 from typing import Any, Final
 
 from orchestrator.config.field_docs import field_docs
-from orchestrator.config.locations import broken_path, broken_storage, broken_tracking_uri
+from orchestrator.config.locations import broken_storage, broken_tracking_uri
 from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig
-from orchestrator.config.relations import at_most, batch_fits, depth_exists, searched_or_fixed
-from orchestrator.config.rules import (
-    ListOf,
-    Nullable,
-    Report,
-    Rule,
-    Scalar,
-    Section,
-    Text,
-    dataclass_defaults,
+from orchestrator.config.relations import (
+    at_most,
+    batch_fits,
+    blocks_exist,
+    blocks_said_once,
+    classes_to_balance,
+    modality_fits,
+    searched_or_fixed,
 )
+from orchestrator.config.rules import ListOf, Report, Rule, Scalar, Section, Text, dataclass_defaults
+from orchestrator.config.task import METRIC_HINT, task_section
 from orchestrator.config.values import (
     NAME,
     Fixed,
@@ -33,14 +33,13 @@ from orchestrator.config.yaml_source import Document
 from orchestrator.errors import ConfigError
 from search_spaces import SEARCHABLE
 from search_spaces.errors import ABSENT
-from trainables.config import FinetuneConfig, TaskSpec
+from trainables.config import FinetuneConfig
 
 __all__ = ["check_sweep", "sweep_section"]
 
 MAX_SEED: Final = 2**31 - 1
 
 _SEED: Final = Scalar(kind=int, low=0, high=MAX_SEED)
-_METRIC: Final = "a sweep maximises the task's own metric on validation; leave the key out"
 
 
 def check_sweep(document: Document) -> dict[str, Any]:
@@ -59,26 +58,12 @@ def check_sweep(document: Document) -> dict[str, Any]:
 @cache
 def sweep_section() -> Section:
     """The rules of a whole sweep file."""
-    count = Scalar(kind=int, low=1, high=10_000_000)
     name = Text(broken=broken_name, pattern=f"^{NAME}$")
-    task = _section(
-        TaskSpec,
-        {
-            "name": name,
-            "data": Text(broken=broken_path),
-            "image_size": Nullable(rule=Scalar(kind=int, low=8, high=4096)),
-            "num_train": Nullable(rule=count),
-            "num_val": Nullable(rule=count),
-            "num_test": Nullable(rule=count),
-            "split_seed": _SEED,
-        },
-        hints={"metric": _METRIC, "mode": _METRIC},
-    )
     return _section(
         SweepConfig,
         {
             "name": name,
-            "tasks": ListOf(item=task, name=lambda values: values.get("name", ABSENT)),
+            "tasks": ListOf(item=task_section(), name=lambda values: values.get("name", ABSENT)),
             "backbones": ListOf(item=Text(broken=broken_backbone), name=full_name),
             "space": Space(),
             "finetune": _finetune_section(),
@@ -90,18 +75,26 @@ def sweep_section() -> Section:
             "seed": _SEED,
         },
         hints={
-            "metric": _METRIC,
-            "mode": _METRIC,
+            "metric": METRIC_HINT,
+            "mode": METRIC_HINT,
             "models": "did you mean 'backbones'?",
             "datasets": "did you mean 'tasks'?",
             "lr": "learning_rate belongs under space, or fixed under finetune",
             "learning_rate": "it belongs under space, or fixed under finetune",
             "freeze_depth": "it belongs under space, or fixed under finetune",
+            "tune_window": "it belongs under space, or fixed under finetune",
             "batch_size": "it belongs under finetune",
             "trials": "it belongs under budget",
             "max_epochs": "it belongs under budget",
         },
-        relations=(searched_or_fixed, batch_fits, depth_exists),
+        relations=(
+            searched_or_fixed,
+            blocks_said_once,
+            batch_fits,
+            blocks_exist,
+            classes_to_balance,
+            modality_fits,
+        ),
     )
 
 
@@ -154,5 +147,13 @@ def _finetune_section() -> Section:
             "seed": "it is the sweep's own key seed",
             "backbone": "list them under backbones",
             "lr": "did you mean 'learning_rate'?",
+            "window": "did you mean 'tune_window'?",
+            "blocks": "did you mean 'tune_window'?",
+            "freeze": "did you mean 'freeze_depth'?",
+            "l2_sp": "did you mean 'stay_near'?",
+            "lp_ft": "did you mean 'head_init'?",
+            "class_weights": "did you mean 'class_weight'?",
+            "scheduler": "did you mean 'schedule'?",
+            "epochs": "it belongs under budget, as max_epochs",
         },
     )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from orchestrator.config.rules import OneOf, Report, Scalar
 from orchestrator.config.yaml_source import Keys
 from orchestrator.errors import redact
 from search_spaces import SEARCHABLE, InvalidSpace, load_space, read_space, space_names, space_schema
 from search_spaces.errors import ABSENT
-from search_spaces.searchable import broken_rule, options
-from trainables.catalog import Source, lookup
+from search_spaces.parameters import DEPTH_NAMES
+from search_spaces.searchable import FREEZE_DEPTH, broken_rule, options
+from trainables.catalog import SOURCES, lookup
 from trainables.errors import UnknownName, did_you_mean
 
 __all__ = ["NAME", "Fixed", "Space", "broken_backbone", "broken_gpus", "broken_name", "full_name"]
@@ -34,15 +35,42 @@ class Fixed:
         kind = SEARCHABLE[self.name]
         if kind is str:
             return OneOf(options=options(self.name)).check(value, keys, report)
+        if kind is tuple:
+            return self._check_window(value, keys, report)
+        if self.name == FREEZE_DEPTH and isinstance(value, str) and value in DEPTH_NAMES:
+            return self._check_name(value, keys, report)
         checked = Scalar(kind=kind).check(value, keys, report)
         if checked is not ABSENT and (rule := broken_rule(self.name, checked)):
             report.add(keys, rule, value)
             return ABSENT
         return checked
 
+    def _check_window(self, value: Any, keys: Keys, report: Report) -> Any:
+        if value is None:
+            return None
+        if rule := broken_rule(self.name, value):
+            report.add(keys, rule, value)
+            return ABSENT
+        return tuple(value)
+
+    def _check_name(self, value: str, keys: Keys, report: Report) -> Any:
+        depth = DEPTH_NAMES[value]
+        if isinstance(depth, int):
+            return depth
+        # A fixed value is one number for all backbones; the space is bound to each one's own blocks.
+        hint = f"write space: {{base: ..., {self.name}: {{choice: [{value}]}}}}"
+        report.add(keys, "must be a number, as it is fixed for backbones of any depth", value, hint)
+        return ABSENT
+
     def schema(self) -> dict[str, Any]:
         kind = SEARCHABLE[self.name]
-        return OneOf(options=options(self.name)).schema() if kind is str else Scalar(kind=kind).schema()
+        if kind is str:
+            return OneOf(options=options(self.name)).schema()
+        if kind is tuple:
+            block = {"type": "integer", "minimum": 0}
+            return {"anyOf": [{"type": "array", "items": block, "minItems": 2, "maxItems": 2}, {"type": "null"}]}
+        number = Scalar(kind=kind).schema()
+        return {"anyOf": [number, {"const": "full"}]} if self.name == FREEZE_DEPTH else number
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +112,7 @@ def broken_backbone(text: str) -> tuple[str, str] | None:
         lookup(text)
     except UnknownName as error:
         rule, _, hint = str(error).removeprefix(f"backbone {text!r}: ").partition("; ")
-        hint = hint or did_you_mean(text.partition("/")[0], get_args(Source)).removeprefix("; ")
+        hint = hint or did_you_mean(text.partition("/")[0], SOURCES).removeprefix("; ")
         return rule.replace("expected", "must be"), hint
     return None
 

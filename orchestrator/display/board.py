@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from orchestrator.display.fitting import Column, fitting_table
 from orchestrator.plan import Plan
 from orchestrator.recorder import Row
 from orchestrator.tracking.color import colors
-from orchestrator.tracking.naming import short_names
+from orchestrator.tracking.naming import blocks_text, short_names
 
 __all__ = ["Board", "LineBoard", "LiveBoard", "make_board"]
 
@@ -126,7 +126,7 @@ class LineBoard:
         score = "-" if trial["val_score"] is None else f"{trial['val_score']:.3f}"
         self.say(
             f"[{self._progresses.ended:>{width}}/{self._progresses.total}] "
-            f"{progress.name:<28} {trial['phase']:<12} {trial['state']:<9} val {score}  "
+            f"{progress.name:<28} {trial['phase']:<12} {trial['state']:<9} {_measure([trial])} {score}  "
             f"{describe(trial)}  {trial['epochs']} epochs in {trial['duration_s']:.1f} s"
             + (f"  {trial['error']}" if trial["error"] else "")
         )
@@ -178,7 +178,11 @@ class LiveBoard:
         ]
         columns = (
             Column(header="backbone", cells=names, rank=0, justify="left"),
-            Column(header="best val", cells=of_best(lambda trial: f"{trial['val_score']:.3f}"), rank=0),
+            Column(
+                header=f"best {_measure([trial for trial in best if trial is not None])}",
+                cells=of_best(lambda trial: f"{trial['val_score']:.3f}"),
+                rank=0,
+            ),
             Column(header="freeze", cells=of_best(depth), rank=1),
             Column(header="lr", cells=of_best(lambda trial: rate(trial["learning_rate"])), rank=4),
             Column(header="head lr", cells=of_best(lambda trial: rate(trial["head_learning_rate"])), rank=7),
@@ -212,8 +216,13 @@ def describe(trial: Row) -> str:
 
 
 def depth(trial: Row) -> str:
-    """``10/18``: frozen of all blocks."""
-    return f"{trial['freeze_depth']}/{trial['num_blocks']}"
+    """``10/18``: frozen of all blocks; ``2-5/18``: a window."""
+    return blocks_text(trial["freeze_depth"], trial["tune_stop"], trial["num_blocks"])
+
+
+def _measure(trials: Sequence[Row]) -> str:
+    """What to call a validation score: a share of 1, unless every one is an R²."""
+    return "val R²" if trials and all(trial["metric"] == "r2" for trial in trials) else "val"
 
 
 def rate(value: float | None) -> str:

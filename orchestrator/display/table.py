@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -11,9 +11,11 @@ from rich.table import Table
 from orchestrator.display.board import describe, rate
 from orchestrator.display.fitting import Column, fitting_table
 from orchestrator.ranking import Ranking
-from orchestrator.tracking.naming import short_names
+from orchestrator.tracking.naming import blocks_text, short_names
 
 __all__ = ["print_ranking", "print_runs", "print_sweeps"]
+
+_METRICS: Final = {"r2": "R²"}
 
 
 def print_ranking(ranking: Ranking, console: Console) -> None:
@@ -41,7 +43,7 @@ def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> 
         Column(header="backbone", cells=each(lambda row: names[row["backbone"]]), rank=0, justify="left"),
         Column(header="score", cells=each(lambda row: points(row["score"])), rank=0),
         Column(header="95 %", cells=each(_interval), rank=1),
-        Column(header=f"test {metric}\n(n = {num_test})", cells=each(_confirmed), rank=3),
+        Column(header=f"test {_METRICS.get(metric, metric)}\n(n = {num_test})", cells=each(_confirmed), rank=3),
         Column(header="freeze\ndepth", cells=each(_depth), rank=1),
         Column(header="lr", cells=each(lambda row: rate(row["best_learning_rate"])), rank=2),
         Column(header="head lr", cells=each(lambda row: rate(row["best_head_learning_rate"])), rank=5),
@@ -64,13 +66,16 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def _confirmed(row: Mapping[str, Any]) -> str:
-    """Mean and standard deviation over the confirmations, in the metric's own points."""
-    spread = "" if row["confirmation_sd"] is None else f" ± {points(row['confirmation_sd'])}"
-    return points(row["confirmation_mean"]) + spread
+    """Mean and standard deviation over the confirmations: in points, an R² as the fraction people say."""
+    shown = _fraction if row["test_metric"] == "r2" else points
+    spread = "" if row["confirmation_sd"] is None else f" ± {shown(row['confirmation_sd'])}"
+    return shown(row["confirmation_mean"]) + spread
 
 
 def _depth(row: Mapping[str, Any]) -> str:
-    return "-" if row["best_freeze_depth"] is None else f"{row['best_freeze_depth']}/{row['num_blocks']}"
+    if row["best_freeze_depth"] is None:
+        return "-"
+    return blocks_text(row["best_freeze_depth"], row["best_tune_stop"], row["num_blocks"])
 
 
 def _trials(row: Mapping[str, Any]) -> str:
@@ -109,6 +114,10 @@ def print_sweeps(sweeps: Iterable[Mapping[str, Any]], console: Console) -> None:
     for sweep in sweeps:
         table.add_row(*(str(sweep[key]) for key in ("sweep", "runs", "failed", "leader", "created")))
     console.print(table)
+
+
+def _fraction(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def points(fraction: float | None) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.ranking.study import InvalidTable, Run, read_runs
-from orchestrator.ranking.surface import Array, embed, fit
+from orchestrator.ranking.surface import Array, embed, fit, lowest
 
 __all__ = ["NoCompletedTrial", "choose", "choose_run", "coordinates"]
 
@@ -48,14 +48,15 @@ def choose_run(runs: Sequence[Run]) -> Run:
     scores = np.array([run.val_score for run in tried], dtype=np.float64)
     points = coordinates(tried)
     # Rounded far below any meaning: equal configurations tie instead of differing in the last bit.
-    smoothed = np.round(fit(points, scores).mean(points), 12)
+    smoothed = np.round(fit(points, scores, low=lowest(tried[0].metric)).mean(points), 12)
     return tried[int(np.argmax(smoothed))]
 
 
 def coordinates(runs: Sequence[Run]) -> Array:
-    """The runs' kernel coordinates, shape (n, 4)."""
+    """The runs' kernel coordinates, shape (n, 5)."""
     return embed(
         [run.freeze_frac for run in runs],
         [run.learning_rate for run in runs],
         [run.head_learning_rate for run in runs],
+        [run.tune_stop_frac for run in runs],
     )

@@ -67,24 +67,36 @@ def replay(surface: Array, seed_sds: Array, val_noise: float, rng: np.random.Gen
 
 
 def random_configurations(search: Sequence[Run], num: int, rng: np.random.Generator) -> Array:
-    """`num` configurations as the study's own random phase would draw them, embedded: shape (num, 4).
+    """`num` configurations as the study's own random phase would draw them, embedded: shape (num, 5).
 
     The space is not in the tables, but its random trials are, whatever became of them: failed and stopped
     ones tell where the search was allowed to look. Each range is the sample's own, widened by range / (N - 1)
     on both sides, the unbiased estimate for a uniform sample. Depths are whole blocks and the deepest
-    possible one has no learning rate, as in the search. Without random trials every search trial stands in.
+    possible one has no learning rate, as in the search. Windows of blocks, which are few and of which some
+    may never have been drawn, come from those that were. Without random trials every search trial stands in.
     """
     drawn = [run for run in search if run.phase == "random"] or list(search)
     num_blocks = drawn[0].num_blocks
-    depths = _uniform([float(run.freeze_depth) for run in drawn], num, rng)
-    depth = np.clip(np.rint(depths), 0, num_blocks)
+    depth, stop = _blocks(drawn, num, rng)
     rates = [math.log10(run.learning_rate) for run in drawn if run.learning_rate is not None]
     # Drawn even when unused, so that the head's rates do not depend on it.
     rate = _uniform(rates or [0.0], num, rng)
     head = _uniform([math.log10(run.head_learning_rate) for run in drawn], num, rng)
     tuned = [bool(rates) and value < num_blocks for value in depth]
     learning_rate = [10.0 ** float(value) if keep else None for value, keep in zip(rate, tuned, strict=True)]
-    return embed(depth / max(num_blocks, 1), learning_rate, 10.0**head)
+    return embed(depth / max(num_blocks, 1), learning_rate, 10.0**head, stop / max(num_blocks, 1))
+
+
+def _blocks(drawn: Sequence[Run], num: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """First tuned blocks and the ones after the last, each (num,)."""
+    ends = {run.tune_stop for run in drawn}
+    if len(ends) > 1:
+        windows = np.array(sorted({(run.freeze_depth, run.tune_stop) for run in drawn}), dtype=np.float64)
+        starts, stops = windows[rng.integers(0, len(windows), num)].T
+        return starts, stops
+    depths = _uniform([float(run.freeze_depth) for run in drawn], num, rng)
+    (end,) = ends
+    return np.clip(np.rint(depths), 0, drawn[0].num_blocks), np.full(num, float(end))
 
 
 def _uniform(sample: Sequence[float], num: int, rng: np.random.Generator) -> Array:

@@ -23,35 +23,36 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
-Bits = npt.NDArray[np.bool_]
 
 _DRAWS = 10_000
 _F1_INFLATION = 4.0
 
 
-def run_noise(correct: Bits) -> float:
-    """Mean over examples of the variance between runs of one configuration, in [0, 0.5].
+def run_noise(scores: Array) -> float:
+    """Mean over examples of the variance between runs of one configuration; of right and wrong in [0, 0.5].
 
-    correct: shape (r, num_test), r >= 2. Divided by the number of examples it is the variance that a finite
-    set adds to one run's accuracy beyond what all runs share, so a floor for the variance between seeds.
+    scores: of each example in each run, shape (r, num_test), r >= 2. Divided by the number of examples it is
+    the variance that a finite set adds to one run's score beyond what all runs share, so a floor for the
+    variance between seeds.
     """
-    return float(np.mean(np.var(correct.astype(np.float64), axis=0, ddof=1)))
+    return float(np.mean(np.var(scores, axis=0, ddof=1)))
 
 
-def examples_covariance(correct: Sequence[Bits]) -> Array:
-    """Covariance of K backbones' mean accuracies from having drawn these test examples: shape (K, K).
+def examples_covariance(scores: Sequence[Array]) -> Array:
+    """Covariance of K backbones' mean scores from having drawn these test examples: shape (K, K).
 
-    correct: per backbone the per-example correctness of its confirmations, shape (r_k, num_test), r_k >= 2,
-    the same examples in the same order. Backbones fail on the same hard examples, so differences are known
-    much better than accuracies. On the diagonal the noise between runs is removed: seeds are counted
-    elsewhere. A backbone's own variance depends on no other backbone. Not necessarily positive semidefinite.
+    scores: per backbone the per-example scores of its confirmations, shape (r_k, num_test), r_k >= 2, the
+    same examples in the same order. A run's score is the mean of its examples' (accuracy, R2). Backbones fail
+    on the same hard examples, so differences are known much better than scores. On the diagonal the noise
+    between runs is removed: seeds are counted elsewhere. A backbone's own variance depends on no other
+    backbone. Not necessarily positive semidefinite.
     """
-    num_test = correct[0].shape[1]
-    means = np.stack([bits.mean(axis=0) for bits in correct])
+    num_test = scores[0].shape[1]
+    means = np.stack([runs.mean(axis=0) for runs in scores])
     centred = means - means.mean(axis=1, keepdims=True)
     covariance: Array = centred @ centred.T / max(num_test - 1, 1)
-    for row, bits in enumerate(correct):
-        covariance[row, row] = max(covariance[row, row] - run_noise(bits) / len(bits), 0.0)
+    for row, runs in enumerate(scores):
+        covariance[row, row] = max(covariance[row, row] - run_noise(runs) / len(runs), 0.0)
     covariance /= num_test
     return covariance
 

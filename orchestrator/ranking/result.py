@@ -59,8 +59,9 @@ def rank(trials: pa.Table, tests: pa.Table, *, options: RankingOptions | None = 
     Everything is deterministic and independent of row order. No study's score or own interval depends on
     another study; rank intervals, p_best and pairs do, by their nature.
 
-    With macro F1 as metric, the test set's part is a conservative bound (see `examples_bound`), because macro
-    F1 cannot be resampled from per-example correctness.
+    Accuracy and R2 are means of one number per test example, and treated alike. With macro F1 as metric, the
+    test set's part is a conservative bound (see `examples_bound`), because macro F1 cannot be resampled from
+    per-example correctness.
 
     Raises InvalidTable (a ValueError) when a table breaks its schema or contradicts itself.
     """
@@ -108,12 +109,11 @@ class _Task:
         if not self.evidence:
             return np.zeros(0), np.zeros((0, 0))
         first = self.evidence[0].results[0]
-        correct = [item.correct for item in self.evidence]
-        if first.metric == "accuracy":
-            covariance = examples_covariance(correct)
-        else:
+        if first.metric == "f1_macro":
             means = np.array([np.mean([result.score for result in item.results]) for item in self.evidence])
-            covariance = examples_bound(means, first.correct.size)
+            covariance = examples_bound(means, first.example_scores.size)
+        else:
+            covariance = examples_covariance([item.example_scores for item in self.evidence])
         # All components of one backbone are scored on the same examples, so their errors are taken as one.
         covariance = covariance / (1.0 - first.chance) ** 2
         return np.diag(covariance).copy(), nearest_psd(covariance)
@@ -185,7 +185,7 @@ class _Task:
         budget = tuple((item.study.backbone, len(item.study.search)) for item in everyone)
         weights = self.options.weights
         names = [item.study.backbone for item in self.evidence]
-        num_test = self.evidence[0].results[0].correct.size if self.evidence else None
+        num_test = self.evidence[0].results[0].example_scores.size if self.evidence else None
         verdict = Verdict(
             task=everyone[0].study.task,
             leaders=(),
@@ -254,7 +254,7 @@ def _row(item: Evidence) -> dict[str, Any]:
         "num_blocks": study.runs[0].num_blocks,
         "test_metric": result.metric if result else study.runs[0].metric,
         "chance": result.chance if result else None,
-        "num_test": result.correct.size if result else None,
+        "num_test": result.example_scores.size if result else None,
         "num_trials": len(states),
         "num_completed": states.count("completed"),
         "num_stopped": states.count("stopped"),
@@ -266,6 +266,7 @@ def _row(item: Evidence) -> dict[str, Any]:
         row |= {
             "chosen_number": chosen.number,
             "best_freeze_depth": chosen.freeze_depth,
+            "best_tune_stop": chosen.tune_stop,
             "best_learning_rate": chosen.learning_rate,
             "best_head_learning_rate": chosen.head_learning_rate,
             "val_score": chosen.val_score,

@@ -42,6 +42,7 @@ RANKING = pa.schema(
         # The chosen configuration. Null where no trial completed.
         pa.field("chosen_number", pa.int32()),
         pa.field("best_freeze_depth", pa.int32()),
+        pa.field("best_tune_stop", pa.int32()),  # block after the last tuned one: num_blocks without a window
         pa.field("num_blocks", pa.int32()),
         pa.field("best_learning_rate", pa.float64()),  # null as well where every block is frozen
         pa.field("best_head_learning_rate", pa.float64()),

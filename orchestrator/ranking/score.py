@@ -16,7 +16,7 @@ from orchestrator.ranking.choice import NoCompletedTrial, choose_run, coordinate
 from orchestrator.ranking.curve import random_configurations, replay
 from orchestrator.ranking.interval import run_noise
 from orchestrator.ranking.study import Run, Study, TestResult, collapsed
-from orchestrator.ranking.surface import Array, fit
+from orchestrator.ranking.surface import FLOOR, Array, fit, lowest
 
 __all__ = [
     "FLOOR",
@@ -31,14 +31,13 @@ __all__ = [
 
 MIN_CONFIRMATIONS = 2
 MIN_COMPLETED = 3
-FLOOR = -0.2  # least chance-normalised score: below chance is below chance
 
 _DRAWS = 1_000
 _CANDIDATES = 128  # random configurations: where draws are searched and random search is replayed
 
 
 def normalise(value: npt.ArrayLike, chance: float) -> Array:
-    """(value - chance) / (1 - chance), clipped below at -0.2: 0 is the majority class, 1 is perfect."""
+    """(value - chance) / (1 - chance), clipped below at -0.2: 0 is the best constant answer, 1 is perfect."""
     return np.maximum((np.asarray(value, dtype=np.float64) - chance) / (1.0 - chance), FLOOR)
 
 
@@ -58,9 +57,9 @@ class Evidence:
         return [self.study.tests[run.number] for run in self.confirmed]
 
     @property
-    def correct(self) -> npt.NDArray[np.bool_]:
-        """Per-example correctness of the confirmations that count, shape (r, num_test)."""
-        return np.stack([result.correct for result in self.results])
+    def example_scores(self) -> Array:
+        """Of the confirmations that count, shape (r, num_test)."""
+        return np.stack([result.example_scores for result in self.results])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,13 +139,13 @@ def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Esti
     study, chosen = evidence.study, evidence.chosen
     assert chosen is not None  # what `reason is None` says, for the type checker
     chance = evidence.results[0].chance
-    correct = evidence.correct
-    noise = run_noise(correct)
+    examples = evidence.example_scores
+    noise = run_noise(examples)
     num_val = next((run.num_val for run in study.runs if run.num_val), None)
 
     runs, scores = _pooled(evidence)
     here = coordinates([chosen])
-    surface = fit(coordinates(runs), scores, noise / correct.shape[1])
+    surface = fit(coordinates(runs), scores, noise / examples.shape[1], lowest(evidence.results[0].metric))
     tried = coordinates([run for run in study.search if run.scored])
     candidates = random_configurations(study.search, _CANDIDATES, np.random.default_rng([seed, 2]))
     rng = np.random.default_rng([seed, 3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from orchestrator.records import PHASES, STATES, TESTS, TRIALS
 __all__ = ["InvalidTable", "Run", "Study", "TestResult", "collapsed", "read_runs", "read_studies"]
 
 _NEEDED = (
-    *("study", "number", "task", "backbone", "phase", "state", "freeze_depth", "num_blocks", "freeze_frac"),
-    *("learning_rate", "head_learning_rate", "weight_decay", "layer_decay", "batch_size", "max_epochs"),
-    *("metric", "val_score", "num_val", "duration_s"),
+    *("study", "number", "task", "backbone", "phase", "state", "freeze_depth", "tune_stop", "num_blocks"),
+    *("freeze_frac", "learning_rate", "head_learning_rate", "weight_decay", "layer_decay", "head_init"),
+    *("stay_near", "batch_size", "max_epochs", "config", "metric", "val_score", "num_val", "duration_s"),
 )
+_REST = ("weight_decay", "layer_decay", "head_init", "stay_near", "batch_size", "max_epochs")
 # A confirmation collapsed when it lies this far below its backbone's median: fine-tuning on small data
 # diverges now and then (Dodge et al. 2020, arXiv:2002.06305), and one such seed would swamp the mean.
 _COLLAPSE_MARGIN = 0.03
@@ -34,14 +36,15 @@ class InvalidTable(OrchestratorError, ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TestResult:
-    """What one run scored on the test set; `correct` has shape (num_test,)."""
+    """What one run scored on the test set."""
 
     __test__ = False  # not a test class, whatever pytest thinks of the name
 
     metric: str
     score: float
     chance: float
-    correct: npt.NDArray[np.bool_]
+    example_scores: npt.NDArray[np.float64]
+    """Of each test sample, shape (num_test,): 1 or 0, or its part of R2."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +57,8 @@ class Run:
     backbone: str
     phase: str
     state: str
-    freeze_depth: int
+    freeze_depth: int  # the first tuned block
+    tune_stop: int  # the block after the last tuned one
     num_blocks: int
     freeze_frac: float
     learning_rate: float | None
@@ -68,12 +72,17 @@ class Run:
     @property
     def configuration(self) -> tuple[Any, ...]:
         """Equal for two runs exactly when they differ in nothing but the seed."""
-        return (self.freeze_depth, self.learning_rate, self.head_learning_rate, *self.rest)
+        return (self.freeze_depth, self.tune_stop, self.learning_rate, self.head_learning_rate, *self.rest)
 
     @property
     def scored(self) -> bool:
         """Completed and holding a validation score: what a surface may be fitted to."""
         return self.state == "completed" and self.val_score is not None
+
+    @property
+    def tune_stop_frac(self) -> float:
+        """Where tuning ends, as a share of the blocks."""
+        return self.tune_stop / max(self.num_blocks, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,9 +143,9 @@ def read_studies(trials: pa.Table, tests: pa.Table) -> list[Study]:
 
     Test rows of a study that `trials` does not hold are ignored, so a filtered table can be ranked.
 
-    Raises InvalidTable as `read_runs` does, and for a test row of an unknown run, a repeated one, a bitmap
-    too short, a chance level outside [0, 1), or runs of one task that disagree on metric, chance or test set
-    size.
+    Raises InvalidTable as `read_runs` does, and for a test row of an unknown run, a repeated one, one whose
+    examples are neither `num_test` bits nor `num_test` finite scores, a chance level outside [0, 1), or runs
+    of one task that disagree on metric, chance or test set size.
     """
     runs = read_runs(trials)
     grouped: dict[str, list[Run]] = {}
@@ -170,13 +179,18 @@ def _run(row: dict[str, Any]) -> Run:
             raise InvalidTable(f"{where}: {field} is {rate}, must be > 0")
     if not 0 <= row["freeze_frac"] <= 1:
         raise InvalidTable(f"{where}: freeze_frac is {row['freeze_frac']}, must lie in [0, 1]")
+    if not row["freeze_depth"] <= row["tune_stop"] <= row["num_blocks"]:
+        raise InvalidTable(
+            f"{where}: tune_stop is {row['tune_stop']}, must lie between freeze_depth ({row['freeze_depth']}) "
+            f"and num_blocks ({row['num_blocks']})"
+        )
     val_score = row["val_score"]
     return Run(
         **{name: row[name] for name in ("study", "number", "task", "backbone", "phase", "state", "metric")},
-        **{name: row[name] for name in ("freeze_depth", "num_blocks", "freeze_frac", "num_val")},
+        **{name: row[name] for name in ("freeze_depth", "tune_stop", "num_blocks", "freeze_frac", "num_val")},
         learning_rate=row["learning_rate"],
         head_learning_rate=row["head_learning_rate"],
-        rest=tuple(row[name] for name in ("weight_decay", "layer_decay", "batch_size", "max_epochs")),
+        rest=(*(row[name] for name in _REST), _without_seed(row["config"])),
         val_score=val_score if val_score is not None and math.isfinite(val_score) else None,
         duration_s=row["duration_s"],
     )
@@ -186,7 +200,7 @@ def _read_tests(tests: pa.Table, known: dict[str, set[int]]) -> dict[str, dict[i
     missing = sorted(set(TESTS.names) - set(tests.column_names))
     if missing:
         raise InvalidTable(f"tests: missing columns {missing}")
-    columns = ["study", "number", "metric", "test_score", "chance", "num_test", "correct"]
+    columns = ["study", "number", "metric", "test_score", "chance", "num_test", "correct", "example_scores"]
     results: dict[str, dict[int, TestResult]] = {}
     for row in tests.select(columns).to_pylist():
         study, number = row["study"], row["number"]
@@ -201,16 +215,34 @@ def _read_tests(tests: pa.Table, known: dict[str, set[int]]) -> dict[str, dict[i
             raise InvalidTable(f"{where}: test_score is {row['test_score']}")
         if not 0 <= row["chance"] < 1:
             raise InvalidTable(f"{where}: chance is {row['chance']}, must lie in [0, 1)")
-        packed = np.frombuffer(row["correct"], dtype=np.uint8)
-        if row["num_test"] < 1 or 8 * packed.size < row["num_test"]:
-            raise InvalidTable(f"{where}: `correct` holds {packed.size} bytes, num_test is {row['num_test']}")
         results[study][number] = TestResult(
             metric=row["metric"],
             score=row["test_score"],
             chance=row["chance"],
-            correct=np.unpackbits(packed, count=row["num_test"]).astype(np.bool_),
+            example_scores=_example_scores(row, where),
         )
     return results
+
+
+def _example_scores(row: dict[str, Any], where: str) -> npt.NDArray[np.float64]:
+    """One number per test sample, from whichever column holds them."""
+    if (row["correct"] is None) == (row["example_scores"] is None):
+        raise InvalidTable(f"{where}: exactly one of `correct` and `example_scores` must be given")
+    if row["correct"] is None:
+        scores = np.asarray(row["example_scores"], dtype=np.float64)
+        if scores.size != row["num_test"] or scores.size < 1 or not np.isfinite(scores).all():
+            raise InvalidTable(f"{where}: `example_scores` must be {row['num_test']} finite numbers")
+        return scores
+    packed = np.frombuffer(row["correct"], dtype=np.uint8)
+    if row["num_test"] < 1 or 8 * packed.size < row["num_test"]:
+        raise InvalidTable(f"{where}: `correct` holds {packed.size} bytes, num_test is {row['num_test']}")
+    return np.unpackbits(packed, count=row["num_test"]).astype(np.float64)
+
+
+def _without_seed(config: str) -> str:
+    """A configuration's text, equal for runs that differ in their seed alone."""
+    values = json.loads(config)
+    return json.dumps({name: values[name] for name in sorted(values) if name != "seed"})
 
 
 def _check_tasks(studies: Sequence[Study]) -> None:
@@ -218,7 +250,7 @@ def _check_tasks(studies: Sequence[Study]) -> None:
     seen: dict[str, tuple[str, float, int]] = {}
     for study in studies:
         for number, result in study.tests.items():
-            here = (result.metric, round(result.chance, 9), result.correct.size)
+            here = (result.metric, round(result.chance, 9), result.example_scores.size)
             if seen.setdefault(study.task, here) != here:
                 raise InvalidTable(
                     f"tests: task {study.task!r}: {study.backbone!r} run {number} has "

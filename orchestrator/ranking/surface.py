@@ -1,4 +1,4 @@
-"""The response surface of one study: score over freeze_frac, log10 learning_rate, log10 head_learning_rate.
+"""The response surface of one study: score over the tuned blocks, log10 learning_rate, log10 head_learning_rate.
 
 A quadratic trend plus a Gaussian process with a Matern 5/2 kernel for what is not quadratic. Near its optimum
 the surface of real fine-tuning is a noisy quadratic (Lourie, Hu and Cho 2025, arXiv:2510.02721); without the
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_solve
 
-__all__ = ["LogError", "Surface", "embed", "fit"]
+__all__ = ["FLOOR", "LogError", "Surface", "embed", "fit", "lowest"]
 
 Array = npt.NDArray[np.float64]
 
@@ -40,6 +40,8 @@ _TREND_MEAN = np.array([0.0, 0.0, 0.0, 0.0, -0.03, -0.010, -0.002])
 _TREND_VARIANCE = np.array([1.0, 0.05, 0.02, 0.01, 0.03, 0.010, 0.003]) ** 2
 _JITTER = 1e-6  # relative to the signal variance: sd 0.001 of it, invisible, and every matrix is regular
 
+FLOOR = -0.2  # least score that counts, with chance at 0 and perfect at 1: below chance is below chance
+
 _ARC_RADIUS = 2.0  # decades
 _ARC_CENTRE = -3.5  # log10 of the rate in the middle of the arc
 _HEAD_CENTRE = -2.5  # the same for the head's rate
@@ -50,8 +52,11 @@ def embed(
     freeze_frac: Sequence[float] | Array,
     learning_rate: Sequence[float | None],
     head_learning_rate: Sequence[float] | Array,
+    tune_stop_frac: Sequence[float] | Array | float = 1.0,
 ) -> Array:
-    """Coordinates for the kernel, shape (n, 4): freeze_frac, two for learning_rate, log10 head_learning_rate.
+    """Coordinates for the kernel, shape (n, 5): freeze_frac, two for learning_rate, log10 head_learning_rate,
+    tune_stop_frac. Windows of blocks differ in both their ends; what is the same for all runs of a study, as
+    the end is where only depths are searched, adds nothing to any distance.
 
     A linear probe has no learning rate. Imputing one would make the probe resemble whatever was tuned near
     that rate, so active rates lie on an arc of radius two decades and the probe at its centre: the same
@@ -65,7 +70,9 @@ def embed(
             angle = decades / _ARC_RADIUS
             arc[row] = _ARC_RADIUS * math.cos(angle), _ARC_RADIUS * math.sin(angle)
     head = np.log10(np.asarray(head_learning_rate, dtype=np.float64))
-    return np.column_stack([np.asarray(freeze_frac, dtype=np.float64), arc, head])
+    start = np.asarray(freeze_frac, dtype=np.float64)
+    stop = np.broadcast_to(np.asarray(tune_stop_frac, dtype=np.float64), start.shape)
+    return np.column_stack([start, arc, head, stop])
 
 
 class LogError:
@@ -86,10 +93,10 @@ class LogError:
         return np.asarray(-cls.scale * np.log1p(cls.margin - scores), dtype=np.float64)
 
     @classmethod
-    def invert(cls, values: Array) -> Array:
-        """Back to the metric's unit, clipped to [0, 1]: no score is outside it, whatever a draw says."""
-        growth = np.expm1(np.minimum(-values / cls.scale, 1.0))  # beyond e - 1 the score is below 0 anyway
-        return np.asarray(np.clip(cls.margin - growth, 0.0, 1.0), dtype=np.float64)
+    def invert(cls, values: Array, low: float = 0.0) -> Array:
+        """Back to the metric's unit, clipped to [low, 1]: no score is outside it, whatever a draw says."""
+        growth = np.expm1(np.minimum(-values / cls.scale, 1.0))  # beyond e - 1 the score is below `low` anyway
+        return np.asarray(np.clip(cls.margin - growth, low, 1.0), dtype=np.float64)
 
     @classmethod
     def slope(cls, score: float) -> float:
@@ -104,15 +111,16 @@ class Surface:
     Scores go in and come out in the metric's unit; in between they are on the `LogError` scale.
     """
 
-    points: Array  # (n, 4), from `embed`
+    points: Array  # (n, 5), from `embed`
     targets: Array  # (n,), on the `LogError` scale and centred
     offset: float
     slope: float  # of that scale at the study's median score
     noise_floor: float  # on that scale
     weights: Array  # (lengths, spreads), posterior weights of the grid's cells, summing to 1
+    low: float  # least score, in the metric's unit
 
     def moments(self, at: Array) -> tuple[Array, Array]:
-        """Posterior mean and variance of the noise-free surface at `at` (m, 4), on the `LogError` scale: (m,)."""
+        """Posterior mean and variance of the noise-free surface at `at` (m, 5), on the `LogError` scale: (m,)."""
         means = np.zeros((*self.weights.shape, len(at)))
         variances = np.zeros_like(means)
         trend = _trend(at)
@@ -131,11 +139,11 @@ class Surface:
         return mean + trend @ _TREND_MEAN + self.offset, variance
 
     def mean(self, at: Array) -> Array:
-        """Posterior mean at `at` (m, 4) on the metric's scale (back-transformed mean), shape (m,)."""
-        return LogError.invert(self.moments(at)[0])
+        """Posterior mean at `at` (m, 5) on the metric's scale (back-transformed mean), shape (m,)."""
+        return LogError.invert(self.moments(at)[0], self.low)
 
     def draw(self, at: Array, num: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """`num` joint posterior draws of the noise-free surface at `at` (m, 4), in the metric's unit.
+        """`num` joint posterior draws of the noise-free surface at `at` (m, 5), in the metric's unit.
 
         Returns the draws, shape (num, m), and the sd between seeds that belongs to each draw, shape (num,), in
         the same unit. Matheron's rule: a prior draw, moved by what it gets wrong at the data.
@@ -166,16 +174,23 @@ class Surface:
                 moved = cho_solve((factor[spread], True), residual.T, check_finite=False)
                 draws[rows] = prior[:, wanted] + ((signal_sd**2 * cross + trend_covariance) @ moved).T
         seed_sds: Array = _SPREADS[of_spread, 1] / self.slope
-        return LogError.invert(draws + trend[wanted] @ _TREND_MEAN + self.offset), seed_sds
+        return LogError.invert(draws + trend[wanted] @ _TREND_MEAN + self.offset, self.low), seed_sds
 
 
-def fit(points: Array, scores: Array, noise_floor: float = 0.0) -> Surface:
+def lowest(metric: str | None) -> float:
+    """The least value of a metric that counts: 0, or FLOOR for R2, which has no least value of its own."""
+    return FLOOR if metric == "r2" else 0.0
+
+
+def fit(points: Array, scores: Array, noise_floor: float = 0.0, low: float = 0.0) -> Surface:
     """Fit the surface of one study.
 
-    points: (n, 4) from `embed`, n >= 1; repeated rows are replicates. scores: (n,), fractions. noise_floor:
-    known part of the variance between two runs of one configuration, >= 0, in score units squared.
-    Deterministic; n = 1 gives the prior around that one score.
+    points: (n, 5) from `embed`, n >= 1; repeated rows are replicates. scores: (n,), at most 1. noise_floor:
+    known part of the variance between two runs of one configuration, >= 0, in score units squared. low: what
+    scores below count as, see `lowest`: a diverged regression has an R2 of minus thousands, which says no
+    more than "bad here". Deterministic; n = 1 gives the prior around that one score.
     """
+    scores = np.maximum(scores, low)
     values = LogError.apply(scores)
     offset = float(np.mean(values))
     slope = LogError.slope(float(np.median(scores)))
@@ -188,7 +203,7 @@ def fit(points: Array, scores: Array, noise_floor: float = 0.0) -> Surface:
         evidence[index] = _LOG_PRIOR - half_log_determinant - 0.5 * np.sum(whitened**2, axis=1)
     weights = np.exp(evidence - evidence.max())
     weights[weights < 1e-6 * weights.sum()] = 0.0  # 300 cells: what is dropped weighs at most 0.0003 together
-    return Surface(points, targets, offset, slope, noise_floor, weights / weights.sum())
+    return Surface(points, targets, offset, slope, noise_floor, weights / weights.sum(), low)
 
 
 def _whiten(
@@ -205,7 +220,7 @@ def _whiten(
 
 
 def _trend(points: Array) -> Array:
-    """The trend's features at `points` (n, 4): shape (n, 7). A linear probe has none of a learning rate."""
+    """The trend's features at `points` (n, 5): shape (n, 7). A linear probe has none of a learning rate."""
     depth = points[:, 0] - 0.5
     rate = _ARC_RADIUS * np.arctan2(points[:, 2], points[:, 1])
     head = points[:, 3] - _HEAD_CENTRE
@@ -213,9 +228,9 @@ def _trend(points: Array) -> Array:
 
 
 def _correlation(a: Array, b: Array, lengths: tuple[float, float, float]) -> Array:
-    """Matern 5/2 correlation between the rows of a (n, 4) and b (m, 4): shape (n, m)."""
+    """Matern 5/2 correlation between the rows of a (n, 5) and b (m, 5): shape (n, m)."""
     depth, rate, head = lengths
-    scale = np.array([depth, rate, rate, head])
+    scale = np.array([depth, rate, rate, head, depth])
     difference = (a[:, None, :] - b[None, :, :]) / scale
     distance = math.sqrt(5.0) * np.sqrt(np.sum(difference**2, axis=-1))
     correlation: Array = (1.0 + distance + distance**2 / 3.0) * np.exp(-distance)

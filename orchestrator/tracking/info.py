@@ -60,14 +60,19 @@ class DatasetInfo:
     num_val: int
     num_test: int
     num_classes: int
+    """Classes, labels or regression targets."""
+
     metric: str
-    """The task's main metric: ``accuracy`` or ``f1_macro``."""
+    """The task's main metric: ``accuracy``, ``f1_macro`` or ``r2``."""
+
+    kind: str = "classification"
+    modality: str = "image"
 
     chance: float | None = None
-    """The metric's value for always answering the majority class."""
+    """The metric's value for the best constant answer."""
 
-    image_size: int | None = None
-    """None where each checkpoint has its own."""
+    sizes: Mapping[str, int | float] = field(default_factory=dict)
+    """What samples are resized or cut to, by field of the task; empty where each checkpoint has its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,8 +33,11 @@ _TRIAL: Final = {
     "num_params_trainable": "trainable_params",
     "memory_mib": "peak_mem_mib",
 }
-_VALIDATION: Final = ("val_score", "val_loss", "val_accuracy", "val_f1_macro")
-_TEST: Final = ("test_score", "test_loss", "test_accuracy", "test_f1_macro")
+_MEASURES: Final = ("score", "loss", "accuracy", "f1_macro", "r2", "mae")
+"""What validation and test say of a run; what the kind of task does not have is null, and no point."""
+
+_VALIDATION: Final = tuple(f"val_{name}" for name in _MEASURES)
+_TEST: Final = (*(f"test_{name}" for name in _MEASURES), "test_mse")
 _MODEL: Final = {
     "score": "adapt/score",
     "ci_low": "adapt/ci_low",
@@ -77,9 +80,7 @@ def epoch_points(row: Mapping[str, Any]) -> list[Point]:
     seconds = [row[name] for name in ("train_s", "eval_s") if row.get(name) is not None]
     values = {
         "train/loss": row.get("train_loss"),
-        "val/loss": row.get("val_loss"),
-        "val/accuracy": row.get("val_accuracy"),
-        "val/f1_macro": row.get("val_f1_macro"),
+        **{f"val/{name}": row.get(f"val_{name}") for name in _MEASURES if name != "score"},
         "time/epoch_s": sum(seconds) if seconds else None,
     }
     return _points(values, step=int(row["epoch"]), moment=row.get("finished_at"))
@@ -103,6 +104,8 @@ def model_points(row: Mapping[str, Any]) -> list[Point]:
     values = {key: row.get(name) for name, key in _MODEL.items()}
     if row.get("best_freeze_depth") is not None and row.get("num_blocks"):
         values["adapt/freeze_frac"] = row["best_freeze_depth"] / row["num_blocks"]
+        if row["best_tune_stop"] < row["num_blocks"]:
+            values["adapt/tune_stop"] = row["best_tune_stop"]
     return _points(values, step=0, moment=None)
 
 

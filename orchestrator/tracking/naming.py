@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from orchestrator.errors import one_line, redact
-from orchestrator.tracking.info import SweepInfo
+from orchestrator.tracking.info import DatasetInfo, SweepInfo
 
 __all__ = [
     "RUN_ID_TAG",
     "SWEEP_ID_TAG",
+    "blocks_text",
     "child_run_id",
     "child_tags",
     "end_tags",
@@ -47,7 +48,7 @@ _SHORT: Final = {
     "max_epochs": "epochs",
     "warmup_frac": "warmup",
 }
-_UNUSED_WHEN_FROZEN: Final = ("learning_rate", "layer_decay")
+_UNUSED_WHEN_FROZEN: Final = ("learning_rate", "layer_decay", "stay_near")
 
 
 def experiment_name(task: str) -> str:
@@ -91,31 +92,41 @@ def short_names(backbones: Sequence[str]) -> dict[str, str]:
     return {name: short or name for name, short in names.items()}
 
 
+def blocks_text(freeze_depth: int, tune_stop: int, num_blocks: int) -> str:
+    """``12/18``: frozen of all blocks, counted from the input. ``2-5/18``: only blocks 2 to 4 are tuned."""
+    window = f"-{tune_stop}" if tune_stop < num_blocks else ""
+    return f"{freeze_depth}{window}/{num_blocks}"
+
+
 def run_name(run: Mapping[str, Any], short: str) -> str:
-    """``#07 mobilenet_v2 12/18``: number, backbone, frozen of all blocks. A confirmation starts with c."""
+    """``#07 mobilenet_v2 12/18``: number, backbone, blocks as `blocks_text` has them. A confirmation starts with c."""
     mark = "c" if run["phase"] == "confirmation" else "#"
-    return f"{mark}{run['number']:02d} {short} {run['config']['freeze_depth']}/{run['num_blocks']}"
+    blocks = blocks_text(run["freeze_depth"], run["tune_stop"], run["num_blocks"])
+    return f"{mark}{run['number']:02d} {short} {blocks}"
 
 
-def run_params(run: Mapping[str, Any], short: str, image_size: int | None) -> dict[str, str]:
+def run_params(run: Mapping[str, Any], short: str, dataset: DatasetInfo | None) -> dict[str, str]:
     """Everything that may change the run's result. What a fully frozen backbone leaves unused is left out.
 
     `lr_log10` is there because MLflow's axes are linear.
     """
     config = dict(run["config"])
-    num_blocks = int(run["num_blocks"])
-    if int(config["freeze_depth"]) >= num_blocks:
+    num_blocks, start = int(run["num_blocks"]), int(run["freeze_depth"])
+    if start >= num_blocks:
         for name in _UNUSED_WHEN_FROZEN:
             config.pop(name, None)
     config.pop("backbone", None)
+    if config.get("tune_window") is not None:
+        config["tune_window"] = f"{start}-{run['tune_stop']}"
+    config["freeze_depth"] = start
     params: dict[str, Any] = {"model": short, "num_blocks": num_blocks, "freeze_frac": run["freeze_frac"]}
     for name, value in config.items():
         key = str(_SHORT.get(name, name))
         params[key] = value
         if key.endswith("lr") and value:
             params[f"{key}_log10"] = math.log10(value)
-    if image_size is not None:
-        params["image_size"] = image_size
+    if dataset is not None:
+        params |= {"kind": dataset.kind, "modality": dataset.modality, **dataset.sizes}
     return {key: _text(value) for key, value in params.items() if value is not None}
 
 

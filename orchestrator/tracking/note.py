@@ -19,6 +19,22 @@ all, 1 trains the head alone. `adapt/score` is the confirmed test score with cha
 Configurations were chosen on validation; test scores are on confirmations and backbones alone."""
 
 
+_SAMPLES: Final = {"image": ("image", "images"), "text": ("text", "texts"), "audio": ("sound", "sounds")}
+
+
+def _asked(dataset: DatasetInfo) -> str:
+    """``10 classes of images``, ``a number for each text``."""
+    one, many = _SAMPLES.get(dataset.modality, ("sample", "samples"))
+    count = dataset.num_classes
+    if dataset.kind == "regression":
+        return f"a number for each {one}" if count == 1 else f"{count} numbers for each {one}"
+    return (
+        f"{count} labels, any number of them for each {one}"
+        if dataset.kind == "multilabel"
+        else (f"{count} classes of {many}")
+    )
+
+
 def note(info: SweepInfo, task: str, dataset: DatasetInfo | None, verdict: str | None) -> str:
     """For the experiment and for the sweep's own run."""
     parts = [f"### Which backbone adapts best to {task}?"]
@@ -27,7 +43,7 @@ def note(info: SweepInfo, task: str, dataset: DatasetInfo | None, verdict: str |
     parts.append(f"Sweep `{info.sweep_id}`: {len(info.backbones)} backbones, each with the same budget.")
     if dataset is not None:
         parts.append(
-            f"Data `{dataset.name}`: {dataset.num_classes} classes; {dataset.num_train} training,"
+            f"Data `{dataset.name}`: {_asked(dataset)}; {dataset.num_train} training,"
             f" {dataset.num_val} validation and {dataset.num_test} test samples; metric `{dataset.metric}`."
         )
     return redact("\n\n".join([*parts, _READING]))[:_MAX_NOTE]

@@ -65,7 +65,10 @@ def _backlog(trials: pa.Table, epochs: pa.Table, tests: pa.Table, datasets: Iter
     backlog = Backlog()
     for info in datasets:
         backlog.add(info)
-    by_run = {RunKey(row["study"], row["number"]): row for row in tests.drop_columns(["correct"]).to_pylist()}
+    by_run = {
+        RunKey(row["study"], row["number"]): row
+        for row in tests.drop_columns(["correct", "example_scores"]).to_pylist()
+    }
     for trial in trials.to_pylist():
         backlog.add(Finished(trial, by_run.get(RunKey(trial["study"], trial["number"]))))
     for row in epochs.to_pylist():

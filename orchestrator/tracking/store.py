@@ -200,7 +200,13 @@ class Store:
         """The task's data as inputs of a run: one per split. MLflow ignores an input it has."""
         entities = self._entities
         source = json.dumps({"uri": redact(info.source)})
-        facts = {"num_classes": info.num_classes, "metric": info.metric, "image_size": info.image_size}
+        facts = {
+            "num_classes": info.num_classes,
+            "metric": info.metric,
+            "kind": info.kind,
+            "modality": info.modality,
+            **info.sizes,
+        }
         inputs = []
         for context in _CONTEXTS:
             profile = {"num_rows": getattr(info, f"num_{context}"), **facts}
@@ -209,7 +215,7 @@ class Store:
                 digest=info.digest[:_DIGEST],
                 source_type="local",
                 source=source,
-                profile=json.dumps({key: value for key, value in profile.items() if value is not None}),
+                profile=json.dumps(profile),
             )
             tag = entities.InputTag(key="mlflow.data.context", value=context)
             inputs.append(entities.DatasetInput(dataset=data, tags=[tag]))

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orchestrator.tracking.info import DatasetInfo, SweepInfo
+
 __all__ = ["RANKING_VIEW", "TRIALS_VIEW", "View", "decode", "saved_views", "view_key", "view_tags"]
 
 RANKING_VIEW: Final = "0 Ranking"
@@ -38,9 +40,10 @@ def view_key(name: str) -> str:
     return hashlib.sha256(f"orchestrator/{name}".encode()).hexdigest()[:32]
 
 
-def view_tags(sweep_id: str, created_ms: int) -> dict[str, str]:
-    """The experiment tags that hold the views of a sweep. The menu shows the latest first."""
-    views = saved_views(sweep_id)
+def view_tags(info: SweepInfo, dataset: DatasetInfo | None) -> dict[str, str]:
+    """The experiment tags that hold the views of a sweep on a task. The menu shows the latest first."""
+    views = saved_views(info.sweep_id, "classification" if dataset is None else dataset.kind)
+    created_ms = int(info.created_at.timestamp() * 1000)
     tags = {}
     for place, view in enumerate(views):
         packed = base64.b64encode(zlib.compress(json.dumps(view.state).encode(), 9)).decode()
@@ -63,9 +66,10 @@ def decode(value: str) -> View:
     return View(name=content["name"], state=json.loads(zlib.decompress(base64.b64decode(packed))))
 
 
-def saved_views(sweep_id: str) -> tuple[View, ...]:
-    """All that are shipped, in the menu's order."""
+def saved_views(sweep_id: str, kind: str = "classification") -> tuple[View, ...]:
+    """All that are shipped, in the menu's order, with the metrics that a `kind` of task has."""
     score = "final/val_score"
+    measures = ("val/r2", "val/mae") if kind == "regression" else ("val/accuracy", "val/f1_macro")
     ranking = [
         _bar("adapt/score", "Score (0 = chance, 1 = perfect)"),
         _bar("adapt/best", "Probability of being the best"),
@@ -79,12 +83,9 @@ def saved_views(sweep_id: str) -> tuple[View, ...]:
         _parallel(("model", "freeze_frac", "lr_log10"), (score,), "Runs that tune blocks"),
         _scatter("final/train_s", score, "Validation score against training time"),
         _bar(score, "Validation score"),
-        _line("val/accuracy"),
-        _line("val/f1_macro"),
-        _line("val/loss"),
-        _line("train/loss"),
+        *(_line(name) for name in (*measures, "val/loss", "train/loss")),
     ]
-    curves = [_line(name) for name in ("val/accuracy", "val/f1_macro", "val/loss", "train/loss", "time/epoch_s")]
+    curves = [_line(name) for name in (*measures, "val/loss", "train/loss", "time/epoch_s")]
     grouped = {
         "aggregateFunction": "average",
         "groupByKeys": [{"mode": "param", "groupByData": "model"}],

@@ -150,7 +150,7 @@ class SweepWriter:
     def _write_views(self, name: str, experiment_id: str, tags: dict[str, str]) -> None:
         """Best effort: without them the plain link still works."""
         try:
-            views = view_tags(self._info.sweep_id, milliseconds(self._info.created_at))
+            views = view_tags(self._info, self._datasets.get(name))
             self._store.tag_experiment(experiment_id, tags, views)
             self.viewed.add(name)
         except (UnavailableError, ForbiddenError):
@@ -164,6 +164,7 @@ class SweepWriter:
         self._datasets[info.task] = info
         if task.parent is not None:
             self._store.log_dataset(task.parent, info)
+        self._write_views(info.task, task.experiment_id, task.tags)
         if task.tags.get(_NOTE_TAG) == bare:
             page = {_NOTE_TAG: note(self._info, info.task, info, None)}
             self._store.tag_experiment(task.experiment_id, task.tags, page)
@@ -178,8 +179,7 @@ class SweepWriter:
         params: dict[str, str] = {}
         if facts is not None:
             short = self._short.get(backbone, backbone)
-            dataset = self._datasets.get(name)
-            params = naming.run_params(facts, short, dataset.image_size if dataset else None)
+            params = naming.run_params(facts, short, self._datasets.get(name))
             tags = self._child_tags(task, backbone) | naming.child_tags(facts, short)
             if run is None:
                 run = self._store.create_run(

@@ -40,11 +40,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 num_train=120,
                 num_val=60,
                 num_test=8,
+                kind="classification",
+                modality="image",
                 num_classes=10,
+                num_outputs=10,
                 metric="accuracy",
                 chance=0.1,
                 digest="0" * 64,
-                image_size=32,
+                input="32 px",
             )
             for study in twin.studies
         ]

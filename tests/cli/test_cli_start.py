@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 HEAVY = ("ray", "torch", "mlflow", "optuna", "transformers", "timm", "torchvision", "scipy", "pyarrow", "numpy")
-COMMANDS = ("sweep", "report", "rank", "ls", "show", "backbones", "validate", "schema")
+COMMANDS = ("sweep", "report", "rank", "ls", "show", "init", "backbones", "validate", "schema")
 
 _PROGRAM = """
 import json, sys

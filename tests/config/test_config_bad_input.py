@@ -128,6 +128,35 @@ VALUES: list[Any] = [
     ("name=2024", "must be text, got 2024", "write it in quotes"),
     ("tasks.0.name=a:b", "must be 1 to 80 letters", "e.g. a-b"),
     ("tasks.0.data=''", "must be a path of printable characters", ""),
+    ("tasks.0.data=torchvision/", "must be torchvision/<Dataset>", "e.g. torchvision/CIFAR10"),
+    ("tasks.0.data=torchvision/a/b", "must be torchvision/<Dataset>", "./torchvision/... is a folder"),
+    ("tasks.0.data=hf/a/b/c", "must be hf/<dataset>[@configuration], or hf/./folder", "e.g. hf/"),
+    ("tasks.0.data=hf/glue@", "must be hf/<dataset>[@configuration], or hf/./folder", ""),
+    ("tasks.0.data=s3://bucket/x", "must be digits, a path, torchvision/<Dataset> or hf/", "download it first"),
+    ("tasks.0.test_data=hf/", "must be hf/<dataset>[@configuration], or hf/./folder", ""),
+    ("tasks.0.kind=multi_label", "must be one of classification, multilabel, regression", "'multilabel'?"),
+    ("tasks.0.modality=images", "must be one of image, text, audio, got 'images'", "did you mean 'image'?"),
+    ("tasks.0.input_columns=3", "must be a text or a list of texts, got 3", ""),
+    ("tasks.0.input_columns=~", "must be a text or a list of texts, got None", "leave the key out"),
+    ("tasks.0.input_columns=[a, b, c]", "must be at most 2 texts", ""),
+    ("tasks.0.input_columns=[a, a]", "must not repeat a name, got 'a'", ""),
+    ("tasks.0.label_columns=[a, 3]", "must be text, got 3", "write it in quotes"),
+    ("tasks.0.label_columns=''", "must be the name of a column", ""),
+    ("tasks.0.split_column=''", "must be the name of a column", ""),
+    ("tasks.0.max_length=0", "must be a whole number in [4, 1000000], got 0", ""),
+    ("tasks.0.max_duration_s=0", "must be a finite number in [0.01, 86400], got 0", ""),
+    ("tasks.0.train_frac=0", "must be in (0, 1], got 0", "leave the key out to keep all"),
+    ("tasks.0.train_frac=1.5", "must be a finite number in [0, 1], got 1.5", ""),
+    ("tasks.0.train_frac=0.1", "must be <= num_train x train_frac (10) of task digits, got 32", ""),
+    ("tasks.0.few_shot=5", "takes the place of num_train, so only one can be given, got 5", ""),
+    ("tasks.0={name: a, few_shot: 5, kind: regression}", "which a regression task has not", "give num_train"),
+    ("tasks.0={name: a, modality: text, image_size: 64}", "is for image data, and modality is text", "remove it"),
+    ("tasks.0={name: a, modality: audio, input_columns: [a, b]}", "two are a pair of texts", ""),
+    ("tasks.0.on_bad_sample=ignore", "must be one of stop, skip, got 'ignore'", ""),
+    ("tasks.0.type=regression", "unknown key", "did you mean 'kind'?"),
+    ("tasks.0.labels=y", "unknown key", "did you mean 'label_columns'?"),
+    ("tasks.0.text=y", "unknown key", "did you mean 'input_columns'?"),
+    ("tasks.0.label_colums=y", "unknown key", "did you mean 'label_columns'?"),
     ("tasks.0.image_size=4", "must be a whole number in [8, 4096], got 4", ""),
     ("tasks.0.num_val=0", "must be a whole number in [1, 10000000], got 0", ""),
     ("tasks=[]", "must be a list with at least one item, got []", ""),
@@ -156,7 +185,19 @@ VALUES: list[Any] = [
     ("finetune={batch_size: -1}", "must be >= 1, got -1", ""),
     ("finetune={batch_size: 101}", "must be <= num_train (100) of task digits, got 101", ""),
     ("tasks.0.num_train=20", "must be <= num_train (20) of task digits, got 32", ""),
-    ("finetune={optimizer: adam}", "must be one of adamw, sgd, got 'adam'", "did you mean 'adamw'?"),
+    ("finetune={optimizer: adm}", "must be one of adamw, adam, sgd, got 'adm'", "did you mean 'adam'?"),
+    ("finetune={tune_window: 3}", "must be a list of two block numbers, e.g. [2, 5], got 3", ""),
+    ("finetune={tune_window: [5, 2]}", "must be two block numbers (i, j) with 0 <= i < j", ""),
+    ("finetune={tune_window: [2, 5]}", "cannot be fixed where freeze_depth is searched", "freeze_depth: null}"),
+    ("finetune={freeze_depth: probe}", "must be a number, as it is fixed", "freeze_depth: {choice: [probe]}}"),
+    ("finetune={freeze_depth: prob}", "must be a whole number, got 'prob'", ""),
+    ("finetune={window: [2, 5]}", "unknown key", "did you mean 'tune_window'?"),
+    ("finetune={scheduler: cosine}", "unknown key", "did you mean 'schedule'?"),
+    ("finetune={schedule: steps}", "must be one of cosine, constant, step", "did you mean 'step'?"),
+    ("finetune={head_init: prob}", "must be one of random, probe, got 'prob'", "did you mean 'probe'?"),
+    ("finetune={stay_near: -1}", "must be finite and >= 0, got -1", ""),
+    ("space={tune_window: {parts: 4}, freeze_depth: {low: 0, high: 3}}", "cannot be searched beside", ""),
+    ("space={stay_near: {low: 0, high: 1, log: true}}", "must be > 0 on a log scale", ""),
     ("finetune={warmup_frac: 1}", "must be in [0, 1), got 1", ""),
     ("finetune={warmup_frac: 1e999}", "must be a finite number, got inf", ""),
     ("finetune={seed: 1}", "unknown key", "it is the sweep's own key seed"),
@@ -215,7 +256,7 @@ def test_files(tmp_path: Path, text: str | bytes, where: str, key: str, message:
 def test_values(tmp_path: Path, override: str, message: str, hint: str) -> None:
     told = problems(tmp_path, SWEEP, (override,))
     where = f"--set {override.partition('=')[0]}"
-    if "num_train (20)" in message:
+    if "num_train (20)" in message or "(10)" in message:
         where = "my.yaml"  # of a batch size that is written nowhere
     assert_told(told, where, None, message, hint)
 
@@ -239,6 +280,34 @@ def test_everything_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> 
     ]
 
 
+REGRESSION = SWEEP.replace("num_train: 100", "kind: regression")
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("finetune.class_weight=balanced", "finetune.class_weight"),
+        ("space.class_weight.choice=[none, balanced]", "space.class_weight"),
+    ],
+)
+def test_a_regression_has_no_classes_to_balance(tmp_path: Path, override: str, key: str) -> None:
+    message = "must be none for a regression, which has no classes: task digits, got 'balanced'"
+    assert_told(
+        problems(tmp_path, REGRESSION, (override,)), f"--set {override.partition('=')[0]}", key, message, "remove it"
+    )
+
+
+def test_backbones_and_tasks_of_one_modality(tmp_path: Path) -> None:
+    text = SWEEP.replace("num_train: 100", "{data: x.csv, modality: text}".strip("{}").replace(", ", "\n    "))
+    assert_told(
+        problems(tmp_path, text),
+        "my.yaml:6",
+        "backbones.0",
+        "takes image, and task digits is of text data, got 'timm/a'",
+        "rank backbones of one modality per sweep",
+    )
+
+
 def test_depths_beyond_the_blocks_of_a_known_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainables.catalog._facts", lambda: FACTS)
     text = SWEEP.replace("timm/b", "timm/shallow") + "space: {freeze_depth: {low: 0, high: 9}}\n"
@@ -247,3 +316,9 @@ def test_depths_beyond_the_blocks_of_a_known_backbone(tmp_path: Path, monkeypatc
     fixed = text.replace("space: {freeze", "finetune: {freeze").replace("{low: 0, high: 9}", "9")
     fixed += "space: {weight_decay: {low: 0, high: 1}}\n"
     assert_told(problems(tmp_path, fixed), "my.yaml:8", "finetune.freeze_depth", message, "")
+    window = fixed.replace("{freeze_depth: 9}", "{tune_window: [4, 8]}")
+    message = "must lie within the num_blocks (6) of timm/shallow, got [4, 8]"
+    assert_told(problems(tmp_path, window), "my.yaml:8", "finetune.tune_window", message, "")
+    searched = SWEEP.replace("timm/b", "timm/shallow") + "space: {tune_window: {parts: 7}}\n"
+    message = "must be <= num_blocks (6) of timm/shallow, got 7"
+    assert_told(problems(tmp_path, searched), "my.yaml:8", "space.tune_window.parts", message, "")

@@ -34,9 +34,23 @@ PATHS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=
 SEEDS = st.integers(0, 2**31 - 1)
 COUNTS = st.none() | st.integers(200, 10_000)
 
+PLACES = PATHS | st.sampled_from(["digits", "torchvision/CIFAR10", "hf/nyu-mll/glue@sst2", "hf/./folder", "./hf/x"])
+COLUMNS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 TASKS = st.fixed_dictionaries(
     {"name": NAMES},
-    optional={"data": PATHS, "image_size": st.none() | st.integers(8, 4096), "num_train": COUNTS},
+    optional={
+        "data": PLACES,
+        "val_data": st.none() | PLACES,
+        "kind": st.sampled_from(["classification", "multilabel", "regression"]),
+        "input_columns": COLUMNS | st.lists(COLUMNS, max_size=2, unique=True),
+        "label_columns": COLUMNS | st.lists(COLUMNS, max_size=4, unique=True),
+        "group_column": st.none() | COLUMNS,
+        "image_size": st.none() | st.integers(8, 4096),
+        "max_duration_s": st.none() | st.floats(0.01, 100) | st.integers(1, 60),
+        "num_train": COUNTS,
+        "train_frac": st.floats(0.5, 1),
+        "on_bad_sample": st.sampled_from(["stop", "skip"]),
+    },
 )
 SPACES = st.sampled_from(
     [
@@ -44,6 +58,9 @@ SPACES = st.sampled_from(
         {"base": "default", "weight_decay": None},
         {"freeze_depth": {"low": 0, "high": "num_blocks", "num": 5}, "batch_size": {"choice": [16, 32]}},
         {"base": "default", "learning_rate": {"low": 1, "high": 2.5}, "optimizer": {"choice": ["sgd"]}},
+        {"base": "default", "freeze_depth": {"choice": ["full", "probe", 2]}, "head_init": {"choice": ["probe"]}},
+        {"tune_window": {"parts": 4}, "stay_near": {"low": 1e-4, "high": 1, "log": True, "when": "unfrozen"}},
+        {"tune_window": {"choice": [[0, 2], [2, "num_blocks"]]}, "schedule": {"choice": ["step", "constant"]}},
     ]
 )
 
@@ -69,7 +86,9 @@ SWEEPS = st.fixed_dictionaries(
     },
     optional={
         "space": SPACES,
-        "finetune": st.fixed_dictionaries({}, optional={"warmup_frac": st.floats(0, 0.99)}),
+        "finetune": st.fixed_dictionaries(
+            {}, optional={"warmup_frac": st.floats(0, 0.99), "class_weight": st.just("none")}
+        ),
         "confirmation": st.fixed_dictionaries({"seeds": st.integers(1, 100)}),
         "resources": st.fixed_dictionaries(
             {
@@ -141,6 +160,31 @@ def test_a_run_gets_the_fixed_values_with_the_sampled_ones_on_top() -> None:
     assert (run.warmup_frac, run.batch_size) == (0.2, config.finetune.batch_size)
     assert not set(config.fixed) & set(config.space.names)
     assert config.finetune_config("timm/x", {}, seed=0, max_epochs=1).max_epochs == 1
+
+
+def test_a_fixed_window_travels() -> None:
+    space = "space={base: default, freeze_depth: null}"
+    config = load_sweep("quickstart", [space, "finetune.tune_window=[2, 5]"])
+    run = config.finetune_config("timm/x", {}, seed=0)
+    assert (run.tune_window, run.freeze_depth) == ((2, 5), 0)
+    assert sweep_from_mapping(parse_yaml(resolved_yaml(config), "x").value) == config
+    assert load_sweep("quickstart", [space, "finetune.freeze_depth=full"]).finetune.freeze_depth == 0
+
+
+def test_local_data_are_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = ("digits", "torchvision/CIFAR10", "hf/nyu-mll/glue@sst2", "hf//data/folder", "/data/images")
+    for place in kept:
+        task = load_sweep("quickstart", [f"tasks.0.data={place}", f"tasks.0.test_data={place}"]).tasks[0]
+        assert (task.data, task.test_data, task.val_data) == (place, place, None)
+    for place in ("images", "./images", "./hf/x", "torchvision"):
+        task = load_sweep("quickstart", [f"tasks.0.data={place}", f"tasks.0.val_data={place}"]).tasks[0]
+        assert task.data == task.val_data == str(tmp_path / place)
+    assert load_sweep("quickstart", ["tasks.0.data=hf/./folder"]).tasks[0].data == f"hf/{tmp_path}/folder"
+    task = load_sweep("quickstart", ["tasks.0={name: a, data: t.csv, label_columns: y, input_columns: [a, b]}"]).tasks[
+        0
+    ]
+    assert (task.label_columns, task.input_columns) == (("y",), ("a", "b"))
 
 
 def test_a_home_folder_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,43 @@ def test_a_step_costs_one_forward_pass_and_two_of_what_is_tuned(depth: int, shar
 
 
 @pytest.mark.usefixtures("facts")
+@pytest.mark.parametrize(
+    ("window", "backward"),
+    [
+        # Inputs from the first tuned block to the end, weights of the tuned blocks alone.
+        ("finetune.tune_window=[0, 1]", 2000 + 1000),
+        ("finetune.tune_window=[1, 2]", 1000 + 500),
+        ("finetune.tune_window=[0, 3]", 2000 + 2000),
+        ("space.tune_window={parts: 3}", (3000 + 1500 + 1000) / 3),
+    ],
+)
+def test_a_window_leaves_out_the_weights_behind_it(window: str, backward: float) -> None:
+    study = plan(sweep("space={base: default, freeze_depth: null}", window)).studies[0]
+    assert study.train_flops == pytest.approx((2000 + backward) * 100 * study.epochs_expected)
+
+
+@pytest.mark.parametrize(
+    ("modality", "size", "task", "scale"),
+    [
+        ("text", 128, "max_length: 64", 0.5),
+        ("text", 128, "num_train: 100", None),
+        ("text", None, "max_length: 64", None),
+        ("audio", 16_000, "max_duration_s: 2.5", 2.5),
+        ("audio", 16_000, "num_train: 100", None),
+    ],
+)
+def test_costs_grow_with_the_length_of_texts_and_sounds(
+    monkeypatch: pytest.MonkeyPatch, modality: str, size: int | None, task: str, scale: float | None
+) -> None:
+    facts = {"hf/known": {**FACTS["timm/known"], "modality": modality, "input_size": size}}
+    monkeypatch.setattr("trainables.catalog._facts", lambda: facts)
+    tasks = f"tasks=[{{name: a, data: x.csv, num_val: 50, {task}}}]"
+    study = plan(sweep("backbones=[hf/known]", tasks)).studies[0]
+    assert study.forward_flops == (None if scale is None else 8000 * scale)
+    assert study.eval_flops == (None if scale is None else pytest.approx(8000 * scale * 50 * study.epochs_expected))
+
+
+@pytest.mark.usefixtures("facts")
 def test_totals_are_sums_and_json_takes_them() -> None:
     planned = plan(sweep(), flops_per_s=1e9)
     assert planned.runs == sum(study.trials + study.confirmations for study in planned.studies)

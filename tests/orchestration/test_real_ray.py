@@ -98,14 +98,17 @@ def run(config: SweepConfig, storage: Path, worker: type | None) -> SweepFolder:
         StudyFacts(
             study=study.key,
             num_blocks=18,
+            kind="classification",
+            modality="image",
             num_train=120,
             num_val=60,
             num_test=120,
             num_classes=10,
+            num_outputs=10,
             metric="accuracy",
             chance=0.1,
             digest="",
-            image_size=32,
+            input="32 px",
         )
         for study in planned.studies
     ]

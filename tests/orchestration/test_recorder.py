@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,17 @@ from orchestrator.request import RunRequest
 from trainables.config import FinetuneConfig
 
 NUM_BLOCKS = 18
+REGRESSION_TEST = {
+    **dict.fromkeys(("test_accuracy", "test_f1_macro", "correct")),
+    "metric": "r2",
+    "chance": 0.0,
+    "test_score": 0.25,
+    "test_r2": 0.25,
+    "test_mae": 1.5,
+    "test_mse": 4.0,
+    "num_test": 2,
+    "example_scores": [1.0, -0.5],
+}
 
 
 class Heard:
@@ -41,7 +53,7 @@ class Heard:
 class Scene:
     """One run with its recorder."""
 
-    def __init__(self, storage: Path, *, freeze_depth: int = 3) -> None:
+    def __init__(self, storage: Path, **config: Any) -> None:
         self.folder = SweepFolder.create(storage, "s", "")
         self.heard = Heard(self.folder)
         self.recorder = Recorder(self.folder, [self.heard])
@@ -50,7 +62,7 @@ class Scene:
             number=0,
             phase="tpe",
             task=task,
-            config=FinetuneConfig(backbone="timm/x@random", freeze_depth=freeze_depth, max_epochs=3, seed=5),
+            config=FinetuneConfig(backbone="timm/x@random", max_epochs=3, seed=5, **config or {"freeze_depth": 3}),
             num_threads=1,
             test_file=str(self.folder.test_file(0, 0)),
         )
@@ -173,12 +185,40 @@ def test_values_without_effect_are_null(tmp_path: Path) -> None:
     probe = Scene(tmp_path, freeze_depth=NUM_BLOCKS)
     probe.recorder.finished(*probe.key, epoch_result(1, 0.5))
     row = probe.row()
-    assert (row["learning_rate"], row["layer_decay"], row["freeze_frac"]) == (None, None, 1.0)
+    assert (row["learning_rate"], row["layer_decay"], row["stay_near"]) == (None, None, None)
+    assert (row["freeze_depth"], row["tune_stop"], row["freeze_frac"]) == (NUM_BLOCKS, NUM_BLOCKS, 1.0)
     assert row["head_learning_rate"] > 0
+
+
+def test_a_window_starts_and_stops(tmp_path: Path) -> None:
+    window = Scene(tmp_path, tune_window=(2, 5))
+    window.recorder.finished(*window.key, epoch_result(1, 0.5))
+    row = window.row()
+    assert (row["freeze_depth"], row["tune_stop"], row["freeze_frac"]) == (2, 5, 2 / NUM_BLOCKS)
+    assert (row["head_init"], row["stay_near"], row["learning_rate"] > 0) == ("random", 0.0, True)
+    assert FinetuneConfig(**json.loads(row["config"])) == window.request.config
+    [started] = window.heard.started
+    assert (started["freeze_depth"], started["tune_stop"], started["freeze_frac"]) == (2, 5, 2 / NUM_BLOCKS)
+
+
+def test_a_regression_leaves_a_score_per_example(scene: Scene) -> None:
+    measured = {"val_accuracy": None, "val_f1_macro": None, "val_r2": 0.5, "val_mae": 3.0, "metric": "r2"}
+    leave_test(scene.request, **REGRESSION_TEST)
+    for epoch in (1, 2, 3):
+        scene.recorder.epoch(*scene.key, epoch_result(epoch, 0.5, best=epoch == 1) | measured)
+    scene.recorder.finished(*scene.key, epoch_result(3, 0.5, done=True) | measured)
+    row = scene.row()
+    assert (row["state"], row["metric"], row["val_accuracy"], row["val_r2"]) == ("completed", "r2", None, 0.5)
+    assert scene.folder.epochs.read()["val_mae"].to_pylist() == [3.0] * 3
+    [test] = scene.folder.tests.read().to_pylist()
+    assert (test["correct"], test["example_scores"], test["test_accuracy"]) == (None, [1.0, -0.5], None)
+    assert (test["test_r2"], test["test_mse"]) == (0.25, 4.0)
 
 
 def test_a_request_travels_to_a_worker_and_back(scene: Scene) -> None:
     config = scene.request.to_tune()
+    window = RunRequest.from_tune({**config, "config": {**config["config"], "freeze_depth": 0, "tune_window": [2, 5]}})
+    assert window.config.tune_window == (2, 5)
     assert config["study"] == "digits:timm/x@random"
     assert RunRequest.from_tune({**config, "trial_id": "t"}) == scene.request
     assert [key for key in config if "test" in key] == ["test_file"]

@@ -29,6 +29,8 @@ def _values(field: pa.Field) -> st.SearchStrategy[Any]:
         values = st.floats(allow_nan=False)
     elif pa.types.is_timestamp(kind):
         values = st.integers(0, 10**15).map(lambda us: START + timedelta(microseconds=us))
+    elif pa.types.is_list(kind):
+        values = st.lists(st.floats(width=32, allow_nan=False), max_size=9)
     else:
         values = st.binary(max_size=200)
     return st.none() | values if field.nullable else values
@@ -58,7 +60,8 @@ def test_any_rows_come_back_in_order(schema: pa.Schema, data: st.DataObject, pla
 
 def test_cut_at_any_byte_leaves_the_whole_rows_and_the_next_append_works(place: Path) -> None:
     written = [
-        {"study": "a:b", "number": n, "metric": "accuracy", "num_test": 9, "correct": b"\xff" * n}
+        dict.fromkeys(TESTS.names)
+        | {"study": "a:b", "number": n, "metric": "accuracy", "num_test": 9, "correct": b"\xff" * n}
         | dict.fromkeys(("test_score", "test_loss", "test_accuracy", "test_f1_macro", "chance"), n / 7)
         for n in range(3)
     ]

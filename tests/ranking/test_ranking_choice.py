@@ -52,6 +52,14 @@ def test_a_diverged_but_completed_trial_does_not_drag_its_neighbours_down() -> N
     assert choose(trials_table(rows)) == 3
 
 
+def test_a_regression_that_blew_up_is_not_chosen_and_spoils_no_neighbour() -> None:
+    rows = [trial(n, learning_rate=10 ** -(4 - n / 2), metric="r2", val_score=0.3 + 0.1 * n) for n in range(4)]
+    for value in (-0.5, -7.0, -1e12):
+        assert choose(trials_table([*rows, trial(4, learning_rate=10**-1.9, metric="r2", val_score=value)])) == 3
+    poor = [trial(n, metric="r2", val_score=-3.0) for n in range(3)]
+    assert choose(trials_table(poor)) == 0
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000),

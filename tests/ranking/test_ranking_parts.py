@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import NUM_BLOCKS, RATE_RANGE, Model, World, random_models
+from world import NUM_BLOCKS, RATE_RANGE, Model, World, random_models, trial, trials_table
 
 from orchestrator.ranking.curve import expected_best, random_configurations, replay, slice_curve
 from orchestrator.ranking.interval import (
@@ -21,7 +21,7 @@ from orchestrator.ranking.interval import (
 )
 from orchestrator.ranking.score import normalise
 from orchestrator.ranking.study import collapsed, read_runs
-from orchestrator.ranking.surface import LogError, embed, fit
+from orchestrator.ranking.surface import FLOOR, LogError, embed, fit, lowest
 from orchestrator.ranking.verdict import Variances, binding_limit, needed_num_test
 
 # Surface
@@ -92,6 +92,35 @@ def test_draws_agree_with_the_moments() -> None:
     assert lowered.var(axis=0) == pytest.approx(variance, rel=0.12)
 
 
+def test_an_end_of_tuning_that_is_the_same_for_all_has_no_effect() -> None:
+    where = ([0.0, 0.2, 0.5, 0.2], [1e-4, 1e-3, 3e-3, 1e-3], [1e-2, 1e-3, 1e-2, 3e-2])
+    scores, at = np.array([0.80, 0.83, 0.79, 0.84]), ([0.3, 0.0], [1e-3, None], [1e-2, 1e-2])
+    whole, part = (fit(embed(*where, stop), scores) for stop in (1.0, 0.7))
+    for stop, surface in ((1.0, whole), (0.7, part)):
+        mean, variance = surface.moments(embed(*at, stop))
+        assert np.array_equal(mean, whole.moments(embed(*at))[0])
+        assert np.array_equal(variance, whole.moments(embed(*at))[1])
+        drawn = surface.draw(embed(*at, stop), 50, np.random.default_rng(0))
+        assert np.array_equal(drawn[0], whole.draw(embed(*at), 50, np.random.default_rng(0))[0])
+
+
+def test_windows_that_end_elsewhere_are_other_places() -> None:
+    start, rates = [0.25] * 6, [1e-3] * 6
+    points = embed(start, rates, [1e-2] * 6, [0.5] * 3 + [1.0] * 3)
+    surface = fit(points, np.array([0.70, 0.71, 0.70, 0.85, 0.86, 0.85]))
+    early, late = surface.mean(embed([0.25] * 2, [1e-3] * 2, [1e-2] * 2, [0.5, 1.0]))
+    assert early < 0.74 < 0.82 < late
+
+
+def test_a_regression_that_blew_up_counts_as_poor_and_no_worse() -> None:
+    points = embed([0.5] * 5, [1e-4, 3e-4, 1e-3, 3e-3, 1e-2], [1e-2] * 5)
+    scores = np.array([0.5, 0.6, 0.65, 0.6, -0.2])
+    blown = np.array([0.5, 0.6, 0.65, 0.6, -1e9])
+    assert np.array_equal(fit(points, blown, low=FLOOR).mean(points), fit(points, scores, low=FLOOR).mean(points))
+    assert -0.2 <= fit(points, scores, low=FLOOR).mean(points)[-1] < 0.2
+    assert (lowest("r2"), lowest("accuracy"), lowest(None)) == (FLOOR, 0.0, 0.0)
+
+
 # Tuning curve
 
 
@@ -131,6 +160,15 @@ def test_random_configurations_cover_the_space_the_trials_came_from() -> None:
     assert (rates.min(), rates.max()) == pytest.approx(RATE_RANGE, abs=0.4)
 
 
+def test_random_configurations_of_windows_are_windows_that_were_drawn() -> None:
+    windows = [(0, 2), (2, 4), (4, 8), (2, 4)]
+    rows = [trial(n, freeze_depth=start, tune_stop=stop) for n, (start, stop) in enumerate(windows)]
+    points = random_configurations(read_runs(trials_table(rows)), 300, np.random.default_rng(0))
+    found = {(round(a * NUM_BLOCKS), round(b * NUM_BLOCKS)) for a, b in points[:, [0, 4]]}
+    assert found == set(windows)
+    assert not np.any(np.all(points[:, 1:3] == 0, axis=1)), "a window always has a learning rate"
+
+
 # Collapse, normalisation
 
 
@@ -159,9 +197,9 @@ def test_normalise_has_fixed_anchors() -> None:
 
 def test_examples_covariance_by_hand() -> None:
     """Two runs that agree: no run noise, so the plain covariance of the indicators over n."""
-    a = np.array([[1, 1, 0, 1]] * 2, dtype=bool)
-    b = np.array([[1, 0, 0, 1]] * 2, dtype=bool)
-    expected = np.cov(np.stack([a[0], b[0]]).astype(float)) / 4
+    a = np.array([[1.0, 1.0, 0.0, 1.0]] * 2)
+    b = np.array([[1.0, 0.0, 0.0, 1.0]] * 2)
+    expected = np.cov(np.stack([a[0], b[0]])) / 4
     assert examples_covariance([a, b]) == pytest.approx(expected)
     assert run_noise(a) == 0
 
@@ -186,6 +224,23 @@ def test_examples_covariance_matches_resampling() -> None:
         ]
 
     means = np.array([[bits.mean() for bits in world(300)] for _ in range(2000)])
+    estimated = np.mean([examples_covariance(world(300)) for _ in range(50)], axis=0)
+    seeds = np.mean([run_noise(world(300)[0]) / 3 / 300 for _ in range(50)])
+    assert np.cov(means.T) == pytest.approx(estimated + seeds * np.eye(2), rel=0.15)
+
+
+def test_examples_covariance_of_a_regression_matches_resampling() -> None:
+    """R2 is the mean of its examples' parts, so the same estimate serves."""
+    rng = np.random.default_rng(4)
+
+    def world(n: int) -> list[np.ndarray]:
+        hardness = rng.standard_normal(n)
+        return [
+            np.stack([1 - 0.3 * (0.9 * hardness + 0.3 * own + 0.3 * rng.standard_normal(n)) ** 2 for _ in range(3)])
+            for own in (rng.standard_normal(n), rng.standard_normal(n))
+        ]
+
+    means = np.array([[scores.mean() for scores in world(300)] for _ in range(2000)])
     estimated = np.mean([examples_covariance(world(300)) for _ in range(50)], axis=0)
     seeds = np.mean([run_noise(world(300)[0]) / 3 / 300 for _ in range(50)])
     assert np.cov(means.T) == pytest.approx(estimated + seeds * np.eye(2), rel=0.15)

@@ -38,6 +38,30 @@ def test_rank_intervals_hold_and_choosing_costs_no_more_than_max_validation() ->
 
 
 @pytest.mark.slow
+def test_a_regression_is_ranked_as_well() -> None:
+    """The same world with R2 for accuracy, whose best are further apart; some runs blow up."""
+    covered, own, gaps, right = [], [], [], 0
+    for seed in range(NUM_WORLDS // 3):
+        models = random_models(NUM_MODELS, np.random.default_rng([29, seed]), spread=0.3)
+        world = World(models=models, seed=seed, stopped=0.1, metric="r2")
+        trials, tests = world.tables()
+        result = rank(trials, tests)
+        rows = [row for row in result.table.to_pylist() if row["status"] == "ranked"]
+        truth = {row["backbone"]: world.true_score(row["backbone"]) for row in rows}
+        true_rank = {name: 1 + sum(other > value for other in truth.values()) for name, value in truth.items()}
+        covered.append(all(r["rank_low"] <= true_rank[r["backbone"]] <= r["rank_high"] for r in rows))
+        own += [row["ci_low"] <= truth[row["backbone"]] <= row["ci_high"] for row in rows]
+        gaps += [row["score"] - truth[row["backbone"]] for row in rows]
+        best = max(truth.values())
+        right += best - truth[rows[0]["backbone"]] < 0.02
+        assert {(row["chance"], row["test_metric"]) for row in rows} == {(0.0, "r2")}
+    assert np.mean(covered) >= 0.9
+    assert np.mean(own) >= 0.90
+    assert abs(np.mean(gaps)) < 0.02
+    assert right >= 0.9 * (NUM_WORLDS // 3)
+
+
+@pytest.mark.slow
 def test_exactly_equal_backbones_are_seldom_told_apart() -> None:
     """Four copies of one surface, so that every distinction is an error: at most 5 % of worlds, nominally."""
     wrong = 0

@@ -9,10 +9,11 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from world import CHANCE, World, on_test, random_models, results_table, trial, trials_table
+from world import CHANCE, NUM_BLOCKS, World, on_regression, on_test, random_models, results_table, trial, trials_table
 
 import orchestrator.ranking as ranking
 from orchestrator.ranking import PAIRS, RANKING, InvalidTable, NoCompletedTrial, RankingOptions, choose, rank
+from orchestrator.ranking.study import read_runs
 from orchestrator.records import TESTS, TRIALS
 
 
@@ -109,6 +110,8 @@ def test_choose_cannot_be_handed_test_scores() -> None:
         ("learning_rate", 0.0, "learning_rate is 0.0"),
         ("head_learning_rate", -1.0, "head_learning_rate is -1.0"),
         ("freeze_frac", 1.5, "freeze_frac is 1.5"),
+        ("tune_stop", 9, "tune_stop is 9, must lie between freeze_depth .4. and num_blocks .8."),
+        ("tune_stop", 3, "tune_stop is 3, must lie between"),
     ],
 )
 def test_impossible_values_are_named(field: str, value: object, words: str) -> None:
@@ -131,6 +134,14 @@ def test_contradicting_tables_are_refused() -> None:
         rank(one, results_table([on_test(0, correct=bits), on_test(0, correct=bits)]))
     with pytest.raises(InvalidTable, match="holds 2 bytes, num_test is 17"):
         rank(one, results_table([on_test(0, correct=bits, num_test=17)]))
+    with pytest.raises(InvalidTable, match="exactly one of `correct` and `example_scores`"):
+        rank(one, results_table([on_test(0, correct=bits, example_scores=[1.0] * 16)]))
+    with pytest.raises(InvalidTable, match="exactly one of `correct` and `example_scores`"):
+        rank(one, results_table([on_test(0, correct=bits) | {"correct": None}]))
+    for scores, count in (([1.0] * 15, 16), ([1.0, float("nan")], 2), ([], 0)):
+        row = on_regression(0, scores=[1.0], num_test=count, example_scores=scores)
+        with pytest.raises(InvalidTable, match="`example_scores` must be"):
+            rank(one, results_table([row]))
     with pytest.raises(InvalidTable, match="chance is 1"):
         rank(one, results_table([on_test(0, correct=bits, chance=1.0)]))
     with pytest.raises(InvalidTable, match="other runs have"):
@@ -138,6 +149,38 @@ def test_contradicting_tables_are_refused() -> None:
             trials_table([trial(0), trial(1)]),
             results_table([on_test(0, correct=bits), on_test(1, correct=bits, metric="f1_macro")]),
         )
+
+
+def test_the_end_of_tuning_has_no_effect_where_all_runs_share_it() -> None:
+    """Depths alone are searched, or windows that all end before the last blocks."""
+    trials, tests = World(models=random_models(3, np.random.default_rng(5))).tables()
+    rows = trials.to_pylist()
+    for row in rows:  # to the first blocks, without probes, so that each window of 7 blocks is one
+        row |= {"freeze_depth": row["freeze_depth"] // 3, "freeze_frac": row["freeze_depth"] // 3 / NUM_BLOCKS}
+        row |= {"learning_rate": row["learning_rate"] or 1e-3}
+    whole, part = (rank(trials_table([row | {"tune_stop": stop} for row in rows]), tests) for stop in (8, 7))
+    assert whole.table.drop_columns("best_tune_stop").equals(part.table.drop_columns("best_tune_stop"))
+    assert whole.pairs.equals(part.pairs)
+    assert whole.verdicts == part.verdicts
+    assert set(part.table["best_tune_stop"].to_pylist()) == {7}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tune_stop": 6},
+        {"head_init": "probe"},
+        {"stay_near": 0.1},
+        {"config": '{"optimizer": "sgd", "seed": 0}'},
+        {"weight_decay": 0.1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_configuration_is_all_but_its_seed(change: dict[str, object]) -> None:
+    same = {"config": '{"seed": 3, "optimizer": "adamw"}'}
+    rows = [trial(0, config='{"optimizer": "adamw", "seed": 1}'), trial(1, **same), trial(2, **same | change)]
+    first, again, other = (run.configuration for run in read_runs(trials_table(rows)))
+    assert first == again != other
 
 
 def test_test_rows_of_other_studies_are_ignored() -> None:

@@ -3,6 +3,7 @@
 A backbone's surface is quadratic in log10 learning_rate around an optimum that moves with depth, quadratic in
 depth, with a cliff where training diverges; correctness is drawn per example (probit: how hard an example is
 for everyone, for one backbone, in one run), so two backbones fail on the same examples as real ones do.
+The residuals of a regression are drawn the same way.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def trial(number: int = 0, *, backbone: str = "a", task: str = "t", **fields: An
     row: dict[str, Any] = dict.fromkeys(TRIALS.names)
     row |= {"study": f"{task}:{backbone}", "number": number, "task": task, "backbone": backbone}
     row |= {"phase": "random", "state": "completed", "seed": number, "freeze_depth": depth}
-    row |= {"num_blocks": NUM_BLOCKS, "freeze_frac": depth / NUM_BLOCKS}
+    row |= {"num_blocks": NUM_BLOCKS, "tune_stop": NUM_BLOCKS, "freeze_frac": depth / NUM_BLOCKS}
+    row |= {"head_init": "random", "stay_near": 0.0}
     row |= {"learning_rate": None if depth == NUM_BLOCKS else 1e-3, "head_learning_rate": 1e-2}
     row |= {"weight_decay": 0.0, "batch_size": 32, "max_epochs": 3, "epochs": 3, "config": "{}"}
     row |= {"metric": "accuracy", "val_score": 0.8, "num_val": 500, "train_s": 8.0, "duration_s": 10.0}
@@ -46,6 +48,17 @@ def on_test(number: int = 0, *, backbone: str = "a", task: str = "t", correct: A
     row |= {"test_score": accuracy, "test_loss": 1.0, "test_accuracy": accuracy, "test_f1_macro": accuracy}
     row |= {"chance": CHANCE, "num_test": bits.size, "correct": np.packbits(bits).tobytes()}
     return row | fields
+
+
+def on_regression(
+    number: int = 0, *, backbone: str = "a", task: str = "t", scores: Any, **fields: Any
+) -> dict[str, Any]:
+    """One TESTS row of a regression from each example's part of R2."""
+    values = np.asarray(scores, dtype=np.float32)
+    r2 = float(values.mean(dtype=np.float64))
+    row: dict[str, Any] = {"study": f"{task}:{backbone}", "number": number, "metric": "r2", "test_score": r2}
+    row |= {"test_loss": 1 - r2, "test_r2": r2, "test_mae": 1.0, "test_mse": 1 - r2, "chance": 0.0}
+    return row | {"num_test": values.size, "example_scores": values.tolist()} | fields
 
 
 def trials_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -108,6 +121,7 @@ class World:
     num_val: int = 500
     stopped: float = 0.0  # probability that a search trial is stopped early
     collapse: float = 0.0  # probability that a confirmation collapses
+    metric: str = "accuracy"  # or "r2": then `Model.best` and all else is an R2
     maximise_validation: bool = False  # choose by the plain maximum instead of `choose`
     chosen: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # filled by `tables`
 
@@ -157,7 +171,8 @@ class World:
         share = (np.arange(values.size) + 1) / values.size
         curve = [float(values @ np.diff(share**n, prepend=0.0)) for n in (1, 2, 4, 8)]
         mixed = quality * values[-1] + (1 - quality) * float(np.mean(curve))
-        return (mixed - CHANCE) / (1 - CHANCE)
+        chance = CHANCE if self.metric == "accuracy" else 0.0
+        return (mixed - chance) / (1 - chance)
 
     def true_accuracy(self, name: str) -> float:
         """Expected accuracy of the configuration that was chosen."""
@@ -198,7 +213,12 @@ class World:
         depth, rate, head = config
         level = model.accuracy(depth / NUM_BLOCKS, None if rate is None else math.log10(rate), math.log10(head))
         level = float(np.clip(level - fallen + rng.normal(0, model.seed_sd), 0.02, 0.999))
-        correct = {key: part + 0.08**0.5 * rng.standard_normal(part.size) < ndtri(level) for key, part in own.items()}
+        errors = {key: part + 0.08**0.5 * rng.standard_normal(part.size) for key, part in own.items()}
+        if self.metric == "r2":
+            # Residuals of a target with variance 1: what is hard for one backbone is hard for others too.
+            scores = {key: 1 - (1 - level) * error**2 for key, error in errors.items()}
+        else:
+            scores = {key: error < ndtri(level) for key, error in errors.items()}
         run = trial(
             number,
             backbone=name,
@@ -208,10 +228,13 @@ class World:
             learning_rate=rate,
             head_learning_rate=head,
             seed=1000 * number + 7,
-            val_score=float(correct["val"].mean()),
+            metric=self.metric,
+            val_score=float(scores["val"].mean()),
             num_val=self.num_val,
         )
-        return run, on_test(number, backbone=name, task=self.task, correct=correct["test"])
+        if self.metric == "r2":
+            return run, on_regression(number, backbone=name, task=self.task, scores=scores["test"])
+        return run, on_test(number, backbone=name, task=self.task, correct=scores["test"])
 
 
 def random_models(count: int, rng: np.random.Generator, spread: float = 0.05) -> dict[str, Model]:

@@ -15,7 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces import Choice, FloatRange, IntRange, InvalidSpace, SearchSpace, load_space, space_names
+from search_spaces import (
+    Choice,
+    FloatRange,
+    IntRange,
+    InvalidSpace,
+    SearchSpace,
+    WindowChoice,
+    WindowParts,
+    load_space,
+    space_names,
+)
 from trainables.config import FinetuneConfig
 
 NUM_BLOCKS = st.integers(1, 50)
@@ -106,7 +116,60 @@ def test_a_fixed_depth_decides_conditions() -> None:
     space = SearchSpace(parameters=(rate, decay))
     assert set(space.bind(5, freeze_depth=5)(RandomTrial(0))) == {"weight_decay"}
     assert set(space.bind(5, freeze_depth=4)(RandomTrial(0))) == {"learning_rate", "weight_decay"}
-    assert space.freeze_depths(5, fixed=4) == (4,)
+    assert space.windows(5, freeze_depth=4) == ((4, 5),)
+
+
+@given(num_blocks=NUM_BLOCKS, parts=st.integers(2, 12))
+def test_parts_divide_the_blocks_into_nearly_equal_windows(num_blocks: int, parts: int) -> None:
+    space = SearchSpace(parameters=(WindowParts(parts=parts),))
+    if parts > num_blocks:
+        assert [str(rule) for rule in space.broken_for(num_blocks)] == [
+            f"tune_window.parts must be <= num_blocks ({num_blocks}), got {parts}"
+        ]
+        return
+    windows = space.windows(num_blocks)
+    assert len(windows) == parts
+    assert [start for start, _ in windows] == [0, *(stop for _, stop in windows[:-1])]
+    assert windows[-1][1] == num_blocks
+    sizes = [stop - start for start, stop in windows]
+    assert min(sizes) >= 1
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_windows_are_scalars_to_the_tuner_and_tuples_to_the_configuration() -> None:
+    space = SearchSpace(
+        parameters=(
+            FloatRange(name="learning_rate", low=1e-5, high=1e-2, log=True, when="unfrozen"),
+            WindowChoice(choice=((0, 2), (2, 4), (4, "num_blocks"))),
+        )
+    )
+    assert space.names == ("tune_window", "learning_rate")
+    bound = space.bind(7)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=3))
+    for _ in range(12):
+        trial = study.ask()
+        sampled = bound(trial)
+        assert all(isinstance(value, str | float) for value in trial.params.values())
+        assert FinetuneConfig(backbone="x/y", **sampled).tune_window in {(0, 2), (2, 4), (4, 7)}
+        assert "learning_rate" in sampled, "a window always tunes something"
+        study.tell(trial, 0.0)
+    assert {trial.params["tune_window"] for trial in study.trials} == {"0:2", "2:4", "4:7"}
+
+
+@pytest.mark.parametrize("num_blocks", [3, 4])
+def test_windows_beyond_the_blocks_are_told(num_blocks: int) -> None:
+    space = SearchSpace(parameters=(WindowChoice(choice=((0, 2), (4, "num_blocks"), (2, 5))),))
+    with pytest.raises(InvalidSpace) as caught:
+        space.bind(num_blocks)
+    rule = f"must lie within the num_blocks ({num_blocks})"
+    assert [(broken.keys, broken.rule) for broken in caught.value.broken] == [
+        (("tune_window", "choice", index), rule) for index in (1, 2)
+    ]
+    fixed = SearchSpace(parameters=(FloatRange(name="weight_decay", low=0.0, high=0.1),))
+    assert fixed.windows(5, tune_window=(1, 3)) == ((1, 3),)
+    with pytest.raises(InvalidSpace, match="must lie within"):
+        fixed.bind(num_blocks, tune_window=(1, 9))
 
 
 @pytest.mark.parametrize(
@@ -171,11 +234,22 @@ def test_the_digest_is_stable_and_sees_every_change() -> None:
         (lambda: IntRange(name="freeze_depth", low=0, high=3, when="unfrozen"), ["when cannot depend on"]),
         (lambda: Choice(name="optimizer", choice=()), ["choice must have at least one value"]),
         (lambda: Choice(name="batch_size", choice=(8, 8)), ["choice.1 must not repeat a value, got 8"]),
-        (lambda: Choice(name="optimizer", choice=("adam",)), ["choice.0 must be one of", "got 'adam'"]),
+        (lambda: Choice(name="optimizer", choice=("lion",)), ["choice.0 must be one of", "got 'lion'"]),
         (lambda: Choice(name="batch_size", choice=("a",)), ["choice.0 must be a whole number, got 'a'"]),
         (
             lambda: SearchSpace(parameters=(FloatRange(name="batch_size", low=1, high=8),)),
             ["batch_size cannot be searched by a FloatRange"],
+        ),
+        (lambda: WindowParts(parts=1), ["parts must be in [2, 1000], got 1"]),
+        (lambda: WindowChoice(choice=()), ["choice must have at least one window"]),
+        (lambda: WindowChoice(choice=((0, 2), (0, 2))), ["choice.1 must not repeat a window, got [0, 2]"]),
+        (lambda: WindowChoice(choice=((2, 2),)), ["with 0 <= i < j, or None, got [2, 2]"]),
+        (lambda: WindowChoice(choice=((-1, "num_blocks"),)), ["got [-1, 'num_blocks']"]),
+        (
+            lambda: SearchSpace(
+                parameters=(WindowParts(parts=2), IntRange(name="freeze_depth", low=0, high="num_blocks"))
+            ),
+            ["tune_window cannot be searched beside freeze_depth", "{base: ..., freeze_depth: null}"],
         ),
         (lambda: SearchSpace(parameters=()), ["must have at least one parameter"]),
         (

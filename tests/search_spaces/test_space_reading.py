@@ -21,6 +21,7 @@ def test_fields_are_either_searchable_or_managed() -> None:
     assert SEARCHABLE["freeze_depth"] is int
     assert SEARCHABLE["learning_rate"] is float
     assert SEARCHABLE["optimizer"] is str
+    assert SEARCHABLE["tune_window"] is tuple
 
 
 @pytest.mark.parametrize("name", space_names())
@@ -90,7 +91,21 @@ def test_depth_comes_first_wherever_it_is_declared() -> None:
         ({"freeze_depth": {"low": 0, "high": "num_block"}}, "freeze_depth.high", "must be a whole number"),
         ({"optimizer": {"low": 0, "high": 1}}, "optimizer.choice", "is required"),
         ({"optimizer": {"choice": "adamw"}}, "optimizer.choice", "must be a list, got 'adamw'"),
-        ({"optimizer": {"choice": [1]}}, "optimizer.choice.0", "must be one of adamw, sgd, got 1"),
+        ({"optimizer": {"choice": [1]}}, "optimizer.choice.0", "must be one of adamw, adam, sgd, got 1"),
+        ({"freeze_depth": {"low": "probe", "high": 3}}, "freeze_depth.low", "must be a whole number, got 'probe'"),
+        ({"freeze_depth": {"choice": ["ful"]}}, "freeze_depth.choice.0", "must be a whole number, got 'ful'"),
+        ({"freeze_depth": {"choice": [0, "full"]}}, "freeze_depth.choice.1", "must not repeat a value, got 0"),
+        ({"batch_size": {"low": 1, "high": "probe"}}, "batch_size.high", "must be a whole number, got 'probe'"),
+        ({"tune_window": [0, 2]}, "tune_window", "must be a mapping"),
+        ({"tune_window": {"low": 0, "high": 2}}, "tune_window.choice", "is required"),
+        ({"tune_window": {"choice": [0, 2]}}, "tune_window.choice.0", "two block numbers, e.g. [2, 5], got 0"),
+        ({"tune_window": {"choice": [[0, 2, 4]]}}, "tune_window.choice.0", "must be a list of two block numbers"),
+        ({"tune_window": {"choice": [[4, 2]]}}, "tune_window.choice.0", "with 0 <= i < j"),
+        ({"tune_window": {"parts": "4"}}, "tune_window.parts", "write it without quotes"),
+        ({"tune_window": {"part": 4}}, "tune_window.part", "unknown key for a choice of windows"),
+        ({"tune_window": {"parts": 4, "when": "unfrozen"}}, "tune_window.when", "unknown key for a division"),
+        ({"base": "default", "tune_window": {"parts": 4}}, "tune_window", "beside freeze_depth"),
+        ({"head_init": {"choice": ["prob"]}}, "head_init.choice.0", "must be one of random, probe, got 'prob'"),
         ({"batch_size": {"choice": [8, 8.5]}}, "batch_size.choice.1", "must be a whole number, got 8.5"),
     ],
 )
@@ -100,6 +115,25 @@ def test_each_broken_rule_names_its_key(mapping: dict[Any, Any], keys: str, mess
     told = {".".join(map(str, rule.keys)): str(rule) for rule in caught.value.broken}
     assert keys in told
     assert message in told[keys]
+
+
+def test_what_is_named_is_a_number() -> None:
+    named = read_space({"freeze_depth": {"choice": ["full", 3, "probe"]}})
+    assert named == read_space({"freeze_depth": {"choice": [0, 3, "num_blocks"]}})
+    assert named.windows(9) == ((0, 9), (3, 9), (9, 9))
+    ends = read_space({"freeze_depth": {"low": "full", "high": "probe", "num": 3}})
+    assert ends == read_space({"freeze_depth": {"low": 0, "high": "num_blocks", "num": 3}})
+
+
+@pytest.mark.parametrize(
+    "window", [{"parts": 4}, {"choice": [[0, 2], [2, 4]]}, {"choice": [[0, 2], [2, "num_blocks"]]}]
+)
+def test_windows_come_back(window: dict[str, Any]) -> None:
+    space = read_space({"base": "default", "freeze_depth": None, "tune_window": window})
+    assert space.names[0] == "tune_window"
+    assert space.to_mapping()["tune_window"] == window
+    assert read_space(space.to_mapping()) == space
+    assert read_space(space.to_mapping()).digest == space.digest
 
 
 def test_all_broken_rules_come_at_once() -> None:

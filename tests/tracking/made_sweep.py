@@ -61,7 +61,7 @@ class MadeSweep:
             num_classes=10,
             metric="accuracy",
             chance=0.1,
-            image_size=64,
+            sizes={"image_size": 64},
         )
 
     def trials(self) -> list[dict[str, Any]]:
@@ -97,11 +97,13 @@ class MadeSweep:
             "error": "Traceback:\nRuntimeError: lost s3://k:v@bucket" if state == "failed" else None,
             "seed": number,
             "freeze_depth": depth,
+            "tune_stop": NUM_BLOCKS,
             "num_blocks": NUM_BLOCKS,
             "freeze_frac": depth / NUM_BLOCKS,
             "learning_rate": config.learning_rate if depth < NUM_BLOCKS else None,
             "head_learning_rate": config.head_learning_rate,
             "weight_decay": config.weight_decay,
+            "head_init": config.head_init,
             "batch_size": config.batch_size,
             "max_epochs": self.num_epochs,
             "config": json.dumps(asdict(config)),
@@ -196,6 +198,7 @@ class MadeSweep:
                     "p_best": 1.0,
                     "confirmation_mean": 0.8,
                     "best_freeze_depth": 6,
+                    "best_tune_stop": NUM_BLOCKS,
                     "val_score": 0.63,
                 }
             rows.append(row)
@@ -243,6 +246,8 @@ def as_started(trial: dict[str, Any]) -> dict[str, Any]:
         "phase",
         "task",
         "backbone",
+        "freeze_depth",
+        "tune_stop",
         "num_blocks",
         "freeze_frac",
         "seed",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,6 +17,7 @@ from orchestrator.tracking import color, location, metric, naming
 from orchestrator.tracking.link import link_to
 from orchestrator.tracking.note import note
 from orchestrator.tracking.view import decode, saved_views, view_key, view_tags
+from trainables.config import FinetuneConfig
 
 
 def rows(sweep: MadeSweep) -> list[dict[str, Any]]:
@@ -48,11 +51,13 @@ def test_identities_differ_for_every_run_of_a_sweep() -> None:
 
 
 def test_parameters_are_short_rounded_and_have_logarithms() -> None:
-    params = naming.run_params(as_started(rows(MadeSweep())[0]), "mobilenet_v2", 64)
+    params = naming.run_params(as_started(rows(MadeSweep())[0]), "mobilenet_v2", MadeSweep().dataset)
     assert params["lr"] == "0.000123457"
     assert params["lr_log10"] == "-3.90849"
     assert params["head_lr_log10"] == "-2"
     assert (params["freeze_depth"], params["freeze_frac"], params["image_size"]) == ("0", "0", "64")
+    assert (params["kind"], params["modality"], params["head_init"]) == ("classification", "image", "random")
+    assert "tune_window" not in params
     assert (params["epochs"], params["optimizer"], params["model"]) == ("3", "adamw", "mobilenet_v2")
     assert "backbone" not in params
 
@@ -60,7 +65,33 @@ def test_parameters_are_short_rounded_and_have_logarithms() -> None:
 def test_what_a_frozen_backbone_does_not_use_is_no_parameter() -> None:
     params = naming.run_params(as_started(rows(MadeSweep())[3]), "mobilenet_v2", None)
     assert params["freeze_frac"] == "1"
-    assert not {"lr", "lr_log10", "layer_decay", "image_size"} & set(params)
+    assert not {"lr", "lr_log10", "layer_decay", "stay_near", "image_size"} & set(params)
+
+
+def test_a_window_is_shown_where_it_is_tuned() -> None:
+    config = asdict(FinetuneConfig(backbone="x", tune_window=(2, 5)))
+    window = {**as_started(rows(MadeSweep())[0]), "freeze_depth": 2, "tune_stop": 5, "freeze_frac": 2 / 18}
+    window["config"] = json.loads(json.dumps(config))
+    assert naming.run_name(window, "mobilenet_v2") == "#00 mobilenet_v2 2-5/18"
+    params = naming.run_params(window, "m", None)
+    assert (params["tune_window"], params["freeze_depth"], params["freeze_frac"]) == ("2-5", "2", "0.111111")
+    row = {**MadeSweep().ranking().to_pylist()[0], "best_tune_stop": 9}
+    assert {p.key: p.value for p in metric.model_points(row)}["adapt/tune_stop"] == 9
+
+
+def test_a_regression_has_its_own_metrics() -> None:
+    sweep = MadeSweep()
+    none = {"val_accuracy": None, "val_f1_macro": None}
+    epoch = {**sweep.epochs()[0], **none, "val_r2": -0.25, "val_mae": 3.5}
+    keys = {p.key for p in metric.epoch_points(epoch)}
+    assert keys == {"train/loss", "val/loss", "val/r2", "val/mae", "time/epoch_s"}
+    test = {**dict.fromkeys(sweep.tests()[0]), "test_score": 0.5, "test_r2": 0.5, "test_mae": 2.0, "test_mse": 9.0}
+    points = metric.final_points({**rows(sweep)[-1], **none, "val_r2": 0.4}, test)
+    assert {"final/val_r2", "final/test_r2", "final/test_mae", "final/test_mse"} <= {p.key for p in points}
+    assert not any("accuracy" in p.key or "f1" in p.key for p in points)
+    charts = [card for view in saved_views("s", "regression") for card in view.state["compareRunCharts"]]
+    lines = {card["metricKey"] for card in charts if card["type"] == "LINE"}
+    assert lines == {"val/r2", "val/mae", "val/loss", "train/loss", "time/epoch_s"}
 
 
 def test_a_learning_rate_of_zero_has_no_logarithm() -> None:
@@ -151,10 +182,11 @@ def test_an_insufficient_backbone_has_counts_and_no_score() -> None:
 
 
 def test_saved_views_are_small_stable_and_decode() -> None:
-    tags = view_tags("s1", 1000)
-    assert tags == view_tags("s1", 1000)
+    sweep = MadeSweep()
+    tags = view_tags(sweep.info, sweep.dataset)
+    assert tags == view_tags(sweep.info, None)
     views = [decode(value) for value in tags.values()]
-    assert views == list(saved_views("s1"))
+    assert views == list(saved_views(sweep.sweep_id))
     assert [v.name for v in views] == [
         "0 Ranking", "1 All trials", "2 Mean curves by backbone", "3 Trials table",
     ]  # fmt: skip
@@ -220,3 +252,18 @@ def test_the_note_has_the_question_the_verdict_and_no_secret() -> None:
     page = note(sweep.info, "digits", sweep.dataset, "**lite0 leads**, see http://me:hunter2@h/")
     assert page.index("adapts best to digits") < page.index("**lite0 leads**") < page.index("10 classes")
     assert "hunter2" not in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "modality", "num_classes", "words"),
+    [
+        ("classification", "image", 10, "10 classes of images"),
+        ("multilabel", "text", 7, "7 labels, any number of them for each text"),
+        ("regression", "audio", 1, "a number for each sound"),
+        ("regression", "image", 3, "3 numbers for each image"),
+    ],
+)
+def test_the_note_says_what_is_asked(kind: str, modality: str, num_classes: int, words: str) -> None:
+    sweep = MadeSweep()
+    data = replace(sweep.dataset, kind=kind, modality=modality, num_classes=num_classes)
+    assert words in note(sweep.info, "digits", data, None)

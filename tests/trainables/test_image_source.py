@@ -7,20 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from trainables.backbones import Preprocessing
 from trainables.config import TaskSpec
 from trainables.data import load_task
-from trainables.data.source import open_source
+from trainables.data.source import Source, open_source
 from trainables.errors import DataError
+from trainables.preprocessing import ImagePreprocessing
 
 SPEC_SIDE = 16
 
 
+def opened(root: Path) -> Source:
+    return open_source(TaskSpec(name="t", data=str(root)))
+
+
 def pixels(path: Path) -> np.ndarray:
     """What is read of the one image at `path`, as (height, width, 3)."""
-    source = open_source(str(path.parents[1]))
+    source = opened(path.parents[1])
     return np.asarray(source.load(source.names.index(str(path.relative_to(path.parents[1])))))
 
 
@@ -81,20 +86,22 @@ class TestOddImages:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (17, 16)], ids=str)
 def test_any_shape_becomes_the_square_asked_for(
-    size: tuple[int, int], folder: Path, cache: Path, preprocessing: Preprocessing
+    size: tuple[int, int], folder: Path, cache: Path, preprocessing: ImagePreprocessing
 ) -> None:
-    for name in ("odd", "other"):
+    for shade, name in enumerate(("odd", "other")):
         for index in range(3):
-            Image.new("RGB", size, (200, 100, 50)).save(folder.parent / name / f"a{index}.png")
+            Image.new("RGB", size, (200, 100 + 10 * shade, 50 + index)).save(folder.parent / name / f"a{index}.png")
     (folder.parent / "other" / "0.png").unlink()
     spec = TaskSpec(name="t", data=str(folder.parent), num_train=2, num_val=2, num_test=2)
     task = load_task(spec, preprocessing)
-    assert task.train.images.shape == (6, 3, 16, 16)
-    assert (task.train.images == task.train.images[0, :, :1, :1]).all()
+    images, _ = task.train.batch(torch.arange(2))
+    assert isinstance(images, torch.Tensor)
+    assert images.shape == (2, 3, 16, 16)
+    assert (images == images[:, :, :1, :1]).all()
 
 
 def test_all_unreadable_files_are_listed_in_one_error(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
 ) -> None:
     train = image_folder / "train"
     whole = (train / "red" / "0.png").read_bytes()
@@ -106,10 +113,11 @@ def test_all_unreadable_files_are_listed_in_one_error(
     message = str(caught.value)
     assert message.startswith("3 of 43 images cannot be read")
     assert all(name in message for name in ("red/1.png", "green/2.png", "blue/3.jpg"))
-    assert not list(cache.rglob("*.arrow"))
 
 
-def test_a_long_list_of_unreadable_files_is_cut(image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
+def test_a_long_list_of_unreadable_files_is_cut(
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
+) -> None:
     for path in image_folder.rglob("*.png"):
         path.write_bytes(b"x")
     with pytest.raises(DataError, match=r"42 of 42 images cannot be read[\s\S]*and 22 more$"):
@@ -117,7 +125,7 @@ def test_a_long_list_of_unreadable_files_is_cut(image_folder: Path, cache: Path,
 
 
 def test_a_decompression_bomb_is_refused(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20 * 24)
     for name, side in (("warned", 26), ("raised", 60)):
@@ -129,14 +137,14 @@ def test_a_decompression_bomb_is_refused(
     assert "raised.png" in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp", "ppm"])
 def test_damaged_bytes_raise_nothing_but_value_error(folder: Path, suffix: str) -> None:
     path = folder / f"x.{suffix}"
     noise = np.random.default_rng(0).integers(0, 255, (12, 12, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     whole, rng = path.read_bytes(), random.Random(0)
-    load = open_source(str(folder.parent)).load
+    load = opened(folder.parent).load
     for round_ in range(150):
         damaged = bytearray(whole[: rng.randrange(1, len(whole))] if round_ % 2 else whole)
         for _ in range(3):
@@ -148,59 +156,131 @@ def test_damaged_bytes_raise_nothing_but_value_error(folder: Path, suffix: str) 
             continue
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "png"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_as_the_camera_was_held(folder: Path, suffix: str, orientation: int) -> None:
+    upright = Image.new("RGB", (16, 8), (250, 10, 10))
+    upright.paste((10, 10, 250), (0, 0, 8, 8))
+    upright.paste((10, 250, 10), (0, 0, 4, 4))
+    stored = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
+    image = upright if stored is None else upright.transpose(Image.Transpose(stored))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(folder / f"x.{suffix}", exif=exif, **({"quality": 100, "subsampling": 0} if suffix == "jpg" else {}))
+    found = pixels(folder / f"x.{suffix}").astype(int)
+    assert found.shape == (8, 16, 3)
+    assert abs(found - np.asarray(upright).astype(int)).mean() < 5
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_tags_do_not_cost_the_image(folder: Path) -> None:
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(folder / "x.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
+    assert abs(pixels(folder / "x.jpg").astype(int) - (200, 0, 0)).max() < 12
+
+
 class TestFolders:
     def test_a_folder_per_class(self, folder: Path) -> None:
         Image.new("RGB", (4, 4)).save(folder / "x.JPG")
         (folder / "notes.txt").write_text("not data")
-        source = open_source(str(folder.parent))
+        source = opened(folder.parent)
         assert source.class_names == ("odd", "other")
         assert source.names == ("odd/x.JPG", "other/0.png")
-        assert source.labels.tolist() == [0, 1]
+        assert source.targets.tolist() == [0, 1]
         assert source.given_split is None
 
     def test_given_splits(self, image_folder: Path) -> None:
-        source = open_source(str(image_folder))
+        source = opened(image_folder)
         assert source.given_split is not None
         parts = [name.split("/")[0] for name in source.names]
         assert [("train", "val", "test")[part] for part in source.given_split] == parts
-        assert [source.class_names[label] for label in source.labels] == [n.split("/")[1] for n in source.names]
+        assert [source.class_names[label] for label in source.targets] == [n.split("/")[1] for n in source.names]
 
     def test_hidden_files_and_folders_are_not_data(self, image_folder: Path) -> None:
-        before = open_source(str(image_folder)).names
+        before = opened(image_folder).names
         red = image_folder / "train" / "red"
         (red / "._0.png").write_bytes(b"resource fork")
         Image.new("RGB", (4, 4)).save(_made(red / ".ipynb_checkpoints") / "0-checkpoint.png")
         _made(image_folder / "train" / ".cache")
-        assert open_source(str(image_folder)).names == before
+        assert opened(image_folder).names == before
+
+    @pytest.mark.parametrize("name", ["valid", "validation", "dev", "Val"])
+    def test_names_of_the_validation_folder(self, image_folder: Path, name: str) -> None:
+        (image_folder / "test").rename(image_folder / name)
+        source = opened(image_folder)
+        assert source.given_split is not None
+        assert set(source.given_split) == {0, 1}
+
+    def test_two_folders_of_one_split_are_refused(self, image_folder: Path) -> None:
+        for name in ("val", "dev"):
+            _made(image_folder / name)
+        with pytest.raises(DataError, match="has both dev and val; leave one val folder"):
+            opened(image_folder)
+
+    def test_held_out_samples_from_elsewhere(self, image_folder: Path, tmp_path: Path) -> None:
+        (image_folder / "test").rename(tmp_path / "elsewhere")
+        spec = TaskSpec(name="t", data=str(image_folder / "train"), test_data=str(tmp_path / "elsewhere"))
+        source = open_source(spec)
+        assert source.given_split is not None
+        assert np.bincount(source.given_split).tolist() == [30, 0, 12]
+        assert source.names[0] == "blue/0.png"
+        assert source.names[-1] == str(tmp_path / "elsewhere" / "red" / "3.png")
+
+    def test_a_split_given_twice_is_refused(self, image_folder: Path) -> None:
+        spec = TaskSpec(name="t", data=str(image_folder), test_data=str(image_folder / "test"))
+        with pytest.raises(DataError, match=r"test_data .* is given, and .* is a test split already; drop one"):
+            open_source(spec)
+        spec = TaskSpec(name="t", data=str(image_folder / "train"), val_data=str(image_folder))
+        with pytest.raises(DataError, match=r"val_data .* must be a folder of class folders; it has splits of its own"):
+            open_source(spec)
+        spec = TaskSpec(name="t", data=str(image_folder / "train"), val_data=str(image_folder / "nowhere"))
+        with pytest.raises(DataError, match=r"val_data must be a folder of class folders, got .*nowhere"):
+            open_source(spec)
+
+    def test_a_note_beside_the_images_is_no_sample_but_is_mentioned(self, folder: Path) -> None:
+        Image.new("RGB", (4, 4)).save(folder / "x.png")
+        (folder / "notes.txt").write_text("not data")
+        assert opened(folder.parent).notes == (f"left aside: 1 text file beside the images of {folder.parent}",)
+
+    def test_as_many_texts_as_images_are_for_a_person_to_decide(self, image_folder: Path) -> None:
+        for path in list(image_folder.rglob("*.png")):
+            path.with_suffix(".txt").write_text("a caption")
+        with pytest.raises(DataError, match="mixes 42 images and 42 text files; a task has one kind of sample: set"):
+            opened(image_folder)
+        spec = TaskSpec(name="t", data=str(image_folder), modality="text")
+        assert open_source(spec).load(0) == "a caption"
+
+    def test_a_folder_takes_one_class_per_sample(self, image_folder: Path) -> None:
+        with pytest.raises(DataError, match="kind 'regression' takes a table"):
+            open_source(TaskSpec(name="t", data=str(image_folder), kind="regression"))
 
     def test_class_folders_must_agree(self, image_folder: Path) -> None:
         _made(image_folder / "test" / "violet")
         with pytest.raises(DataError, match="same class folders; they differ in violet"):
-            open_source(str(image_folder))
+            opened(image_folder)
 
     def test_a_class_without_images_is_refused(self, image_folder: Path) -> None:
         for path in (image_folder / "test" / "blue").iterdir():
             path.unlink()
         with pytest.raises(DataError, match=r"test/blue has no image; expected files of \.bmp"):
-            open_source(str(image_folder))
+            opened(image_folder)
 
     def test_one_class_is_refused(self, tmp_path: Path) -> None:
         Image.new("RGB", (4, 4)).save(_made(tmp_path / "only") / "0.png")
         with pytest.raises(DataError, match=r"has 1 class folder\(s\)"):
-            open_source(str(tmp_path))
+            opened(tmp_path)
 
     def test_a_test_folder_alone_is_refused(self, image_folder: Path) -> None:
         (image_folder / "train").rename(image_folder / "training")
         with pytest.raises(DataError, match="has test but no train folder"):
-            open_source(str(image_folder))
+            opened(image_folder)
 
     def test_no_such_folder(self) -> None:
         with pytest.raises(DataError, match="'digitz' is neither 'digits' nor a folder; looked in /"):
-            open_source("digitz")
+            open_source(TaskSpec(name="t", data="digitz"))
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
-    source = open_source("digits")
+    source = open_source(TaskSpec(name="t", data="digits"))
     assert len(source.names) == 1797
     assert source.class_names == tuple("0123456789")
     assert source.load(0).size == (8, 8)

@@ -2,65 +2,65 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
-from torchvision import models
+from stored_images import encoded, in_memory, load, pixels, refuse_to_open, stored
 
-from trainables.backbones import Preprocessing, build
-from trainables.catalog import lookup
 from trainables.config import TaskSpec
-from trainables.data import Task, load_task
-from trainables.data.store import cache_dir
-
-
-def load(folder: Path, preprocessing: Preprocessing, **spec: int) -> Task:
-    return load_task(TaskSpec(name="t", data=str(folder), **spec), preprocessing)
-
-
-def stored(cache: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in cache.rglob("*.arrow")}
+from trainables.data.encode import encode
+from trainables.data.source import open_source
+from trainables.errors import DataError, InvalidConfig
+from trainables.preprocessing import ImagePreprocessing
 
 
 def test_the_second_load_reads_what_the_first_wrote(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = load(image_folder, preprocessing)
     before = stored(cache)
-    monkeypatch.setattr("trainables.data.source._read", None)  # decoding would now raise
+    monkeypatch.setattr(Image, "open", refuse_to_open)
     second = load(image_folder, preprocessing, split_seed=1)
     assert stored(cache) == before
     assert len(before) == 1
-    assert torch.equal(first.train.images, second.train.images)
-    assert first.digest == second.digest
+    everything = torch.arange(42)
+    assert torch.equal(first.train.samples.batch(everything), second.train.samples.batch(everything))
+    assert first.digest == second.digest == hashlib.sha256(first.train.samples.batch(everything).numpy()).hexdigest()
 
 
-def test_the_splits_share_one_mapping(image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
+def test_the_splits_share_one_mapping(image_folder: Path, cache: Path, preprocessing: ImagePreprocessing) -> None:
     task = load(image_folder, preprocessing)
-    assert task.train.images.data_ptr() == task.val.images.data_ptr() == task.test.images.data_ptr()
+    assert task.train.samples is task.val.samples is task.test.samples
     rows = torch.cat([task.train.rows, task.val.rows, task.test.rows])
     assert sorted(rows.tolist()) == list(range(42))
 
 
-def test_labels_follow_their_images(image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
+def test_labels_follow_their_images(image_folder: Path, cache: Path, preprocessing: ImagePreprocessing) -> None:
     task = load(image_folder, preprocessing)
     for split in (task.train, task.val, task.test):
         images, labels = split.batch(torch.randperm(len(split)))
+        assert isinstance(images, torch.Tensor)
         brightest = images.float().mean(dim=(2, 3)).argmax(dim=1)
         assert [task.class_names[label] for label in labels] == [("red", "green", "blue")[c] for c in brightest]
 
 
 @pytest.mark.parametrize("change", ["content", "name", "root"])
-def test_a_change_is_decoded_anew(change: str, image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
-    before = load(image_folder, preprocessing)
+def test_a_change_is_decoded_anew(
+    change: str, image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
+) -> None:
+    before = encoded(image_folder, preprocessing)
     path = image_folder / "train" / "red" / "0.png"
     if change == "content":
         Image.new("RGB", (20, 24), "white").save(path)
@@ -69,36 +69,102 @@ def test_a_change_is_decoded_anew(change: str, image_folder: Path, cache: Path, 
     else:
         # Another folder of files with the same names, sizes and times is another dataset.
         image_folder = image_folder.rename(image_folder.with_name("moved"))
-    after = load(image_folder, preprocessing)
+    after = encoded(image_folder, preprocessing)
     assert len(stored(cache)) == 2
-    assert torch.equal(before.test.images[-12:], after.test.images[-12:])
+    assert torch.equal(pixels(before)[-12:], pixels(after)[-12:])
     assert (before.digest == after.digest) is (change == "root")
 
 
-def test_each_preprocessing_has_its_own_file(image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
-    bicubic = Preprocessing(input_size=16, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", crop_frac=0.875)
-    assert load(image_folder, preprocessing).digest != load(image_folder, bicubic).digest
-    assert load(image_folder, preprocessing, image_size=8).train.images.shape[-1] == 8
+def test_each_preprocessing_has_its_own_file(
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
+) -> None:
+    bicubic = replace(preprocessing, interpolation="bicubic", crop_frac=0.875)
+    assert encoded(image_folder, preprocessing).digest != encoded(image_folder, bicubic).digest
+    assert pixels(encoded(image_folder, preprocessing, image_size=8)).shape == (42, 3, 8, 8)
     assert len(stored(cache)) == 3
 
 
+def test_normalisation_needs_no_file_of_its_own(
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
+) -> None:
+    encoded(image_folder, preprocessing)
+    encoded(image_folder, replace(preprocessing, mean=(0, 0, 0), std=(1, 1, 1)))
+    assert len(stored(cache)) == 1
+
+
+def test_threads_change_nothing(
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image_folder / "test" / "red" / "2.png").write_bytes(b"x")
+    results = []
+    for cores in (1, 4):
+        monkeypatch.setenv("ORCHESTRATOR_CACHE", str(cache / str(cores)))
+        monkeypatch.setattr("trainables.data.images.num_cores", lambda cores=cores: cores)
+        results.append(encoded(image_folder, preprocessing, on_bad_sample="skip"))
+    assert results[0].digest == results[1].digest
+    assert results[0].unreadable == results[1].unreadable
+    assert (results[0].fingerprints == results[1].fingerprints).all()
+
+
+def test_fingerprints_are_of_the_pixels_as_loaded(
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
+) -> None:
+    red = image_folder / "train" / "red"
+    with Image.open(red / "0.png") as image:
+        image.save(red / "1.bmp")  # another file of the same pixels
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(red / "2.bmp")
+    Image.new("RGB", (8, 16)).save(red / "3.bmp")
+    Image.new("RGB", (16, 8)).save(red / "4.bmp")  # the same square, of another image
+    source = open_source(TaskSpec(name="t", data=str(image_folder)))
+    prints = dict(zip(source.names, encoded(image_folder, preprocessing).fingerprints.tolist(), strict=True))
+    assert prints["train/red/0.png"] == prints["train/red/1.bmp"]
+    assert len(set(prints.values())) == len(prints) - 1
+
+
+def test_another_modality_is_refused_before_anything_is_read(cache: Path, preprocessing: ImagePreprocessing) -> None:
+    source = replace(in_memory(refuse_to_open, 3), modality="text")
+    with pytest.raises(InvalidConfig, match="'t' is of text data, the backbone takes image"):
+        encode(source, TaskSpec(name="t"), preprocessing)
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "foreign", "rows"])
+def test_a_damaged_file_is_written_again(
+    damage: str,
+    image_folder: Path,
+    cache: Path,
+    preprocessing: ImagePreprocessing,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    digest = encoded(image_folder, preprocessing).digest
+    (path,) = stored(cache)
+    if damage == "rows":
+        digits = TaskSpec(name="t", image_size=16)
+        encode(open_source(digits), digits, preprocessing)
+        (other,) = set(stored(cache)) - {path}
+        other.replace(path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"torn": whole[: len(whole) // 2], "empty": b"", "foreign": b"ARROW1" + bytes(500)}[damage])
+    assert encoded(image_folder, preprocessing).digest == digest
+    assert f"{path} is damaged and written again" in caplog.text
+
+
 def test_a_killed_writer_leaves_nothing_readable_and_nothing_behind(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
 ) -> None:
     script = f"""
 import time
-from pathlib import Path
-import trainables.data.source as source
-from trainables.backbones import Preprocessing
+from PIL import Image
 from trainables.config import TaskSpec
 from trainables.data import load_task
-read = source._read
-def slowly(path):
-    if path.name == "5.png":
+from trainables.preprocessing import ImagePreprocessing
+opened = Image.open
+def slowly(path, *rest):
+    if str(path).endswith("train/green/5.png"):
         print("half way", flush=True)
         time.sleep(60)
-    return read(path)
-source._read = slowly
+    return opened(path, *rest)
+Image.open = slowly
 load_task(TaskSpec(name="t", data={str(image_folder)!r}), {preprocessing!r})
 """
     command = [sys.executable, "-c", script]
@@ -107,71 +173,79 @@ load_task(TaskSpec(name="t", data={str(image_folder)!r}), {preprocessing!r})
         assert writer.stdout.readline() == "half way\n"
         writer.send_signal(signal.SIGKILL)
     assert not stored(cache)
+    assert list(cache.rglob("*.writing"))
     started = time.monotonic()
+    # Another file's writer clears up, too: nobody may ever ask for this one again.
+    encoded(image_folder, preprocessing, image_size=8)
+    assert not list(cache.rglob("*.writing"))
     task = load(image_folder, preprocessing)
     assert time.monotonic() - started < 10, "the lock of the dead writer was waited for"
-    assert task.num_classes == 3
-    assert [path.suffix for path in sorted((cache / "images").iterdir())] in ([".arrow"], [".arrow", ".lock"])
+    assert len(task.class_names) == 3
+    assert {path.suffix for path in (cache / "images").iterdir()} <= {".arrow", ".lock"}
 
 
 def test_a_file_appears_whole_by_renaming_or_not_at_all(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("trainables.data.store.os.replace", refuse)
-    with pytest.raises(OSError, match="no space left"):
-        load(image_folder, preprocessing)
+    with pytest.raises(DataError, match="cannot be written: no space left on device; free some of its disk"):
+        encoded(image_folder, preprocessing)
     assert not stored(cache)
+    assert not list(cache.rglob("*.writing"))
 
 
-def test_two_writers_at_once_decode_once(image_folder: Path, cache: Path, preprocessing: Preprocessing) -> None:
+def test_two_writers_at_once_decode_once(image_folder: Path, cache: Path, preprocessing: ImagePreprocessing) -> None:
     script = f"""
-from trainables.backbones import Preprocessing
+import logging
+from PIL import Image
 from trainables.config import TaskSpec
-from trainables.data import load_task
-print(load_task(TaskSpec(name="t", data={str(image_folder)!r}), {preprocessing!r}).digest)
+from trainables.data.encode import encode
+from trainables.data.source import open_source
+from trainables.preprocessing import ImagePreprocessing
+logging.basicConfig(level="INFO", format="%(message)s")
+opened, count = Image.open, 0
+def counted(*arguments):
+    global count
+    count += 1
+    return opened(*arguments)
+Image.open = counted
+spec = TaskSpec(name="t", data={str(image_folder)!r})
+print(encode(open_source(spec), spec, {preprocessing!r}).digest, count)
 """
     writers = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    digests = {writer.communicate(timeout=120)[0] for writer in writers}
+    printed = [writer.communicate(timeout=120)[0].split() for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0]
-    assert len(digests) == 1
+    assert len({digest for digest, _ in printed}) == 1
+    assert sorted(int(count) for _, count in printed) == [0, 42]
     assert len(stored(cache)) == 1
 
 
-def test_mean_and_deviation_are_the_checkpoints_own(
-    image_folder: Path, cache: Path, preprocessing: Preprocessing
+def test_who_waits_says_once_for_what(
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task = load(image_folder, preprocessing)
-    assert (task.mean, task.std) == ((0.5, 0.4, 0.3), (0.3, 0.2, 0.1))
+    encoded(image_folder, preprocessing)
+    (path,) = stored(cache)
+    path.unlink()
+    caplog.set_level("INFO")
+    lock = FileLock(f"{path}.lock")
+    with ThreadPoolExecutor() as pool, lock:
+        waiting = pool.submit(encoded, image_folder, preprocessing)
+        time.sleep(0.3)
+        assert not waiting.done()
+        assert [record.getMessage() for record in caplog.records if "waiting" in record.getMessage()] == [
+            f"waiting for the process that encodes {path}"
+        ]
+        assert not path.exists()
+        lock.release()
+        assert waiting.result(timeout=20).usable.all()
 
 
-def test_images_are_what_the_checkpoints_own_transform_makes_of_them(tmp_path: Path, cache: Path) -> None:
-    weights = models.MobileNet_V3_Small_Weights.DEFAULT
-    backbone = build(lookup("torchvision/mobilenet_v3_small@random"))
-    rng = np.random.default_rng(0)
-    images = []
-    for index, (width, height) in enumerate([(300, 280), (400, 270), (256, 256), (260, 390), (500, 300), (99, 80)]):
-        coarse = Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8))
-        images.append(coarse.resize((width, height), Image.Resampling.BICUBIC))
-        folder = tmp_path / "data" / ("a" if index < 3 else "b")
-        folder.mkdir(parents=True, exist_ok=True)
-        images[-1].save(folder / f"{index}.png")
-    task = load(tmp_path / "data", backbone.preprocessing, num_train=2, num_val=2, num_test=2)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (task.mean, task.std))
-    for ours, image in zip(task.train.images, images, strict=True):
-        theirs = weights.transforms()(image) * std + mean
-        difference = (ours - theirs * 255).abs()
-        assert difference.max() < 1.01  # one level of 256, where rounding falls the other way
-        assert difference.mean() < 0.01
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    monkeypatch.setenv("ORCHESTRATOR_CACHE", "/o")
-    assert cache_dir() == Path("/o")
-    monkeypatch.delenv("ORCHESTRATOR_CACHE")
-    assert cache_dir() == Path("/x/orchestrator")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_dir() == Path.home() / ".cache" / "orchestrator"
+def test_refusing_large_images_leaves_the_filters_of_warnings_as_they_were(
+    image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
+) -> None:
+    before = list(warnings.filters)
+    encoded(image_folder, preprocessing)
+    assert warnings.filters == before

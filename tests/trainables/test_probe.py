@@ -21,7 +21,7 @@ def classes(num: int, seed: int) -> Split:
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(3, (num,), generator=generator)
     centres = torch.randn(3, 6, generator=torch.Generator().manual_seed(9))
-    features = (centres[targets] + torch.randn(num, 6, generator=generator)) * torch.logspace(-2, 3, 6) + 7
+    features = (centres[targets] + torch.randn(num, 6, generator=generator)) * torch.logspace(-1, 2, 6) + 7
     features[:, 2] = 4.0
     return features, targets
 
@@ -42,7 +42,7 @@ def test_it_is_scikit_learns_logistic_regression(monkeypatch: pytest.MonkeyPatch
 
 def test_it_is_ridge_regression(monkeypatch: pytest.MonkeyPatch) -> None:
     features, _ = classes(300, 0)
-    targets = (features[:, :1] * 30 + features[:, 5:] / 500) + 11
+    targets = (features[:, :1] * 30 + features[:, 5:] / 50) + 11
     strength = 1e-1
     monkeypatch.setattr(probe, "STRENGTHS", (strength,))
     head = nn.Linear(6, 1)
@@ -80,7 +80,7 @@ def test_the_penalty_is_chosen_on_validation() -> None:
 )
 def test_other_heads_are_fitted_too(head: nn.Sequential) -> None:
     train, val = classes(300, 0), classes(200, 1)
-    train, val = ((features / torch.logspace(-2, 3, 6), targets) for features, targets in (train, val))
+    train, val = ((features / torch.logspace(-1, 2, 6), targets) for features, targets in (train, val))
     objective = make_objective("classification", 3, train[1], val[1])
     head.train()
     fit_head(head, objective, train, val, None)
@@ -88,6 +88,16 @@ def test_other_heads_are_fitted_too(head: nn.Sequential) -> None:
     assert all(p.grad is None for p in head.parameters())
     with torch.no_grad():
         assert objective.quality(head.eval()(val[0]), val[1]).score("accuracy") > 0.7
+
+
+def test_a_channel_that_is_dead_but_for_rounding_gets_no_weight() -> None:
+    train, val = classes(300, 0), classes(200, 1)
+    for features, _ in (train, val):
+        features /= torch.logspace(-1, 2, 6)
+        features[:, 1] = 1e-33 * torch.randn(len(features), generator=torch.Generator().manual_seed(0))
+    head = nn.Linear(6, 3)
+    fit_head(head, make_objective("classification", 3, train[1], val[1]), train, val, None)
+    assert head.weight.abs().max() < 100
 
 
 def test_it_is_deterministic_and_weights_classes_on_request() -> None:

@@ -30,7 +30,7 @@ def build_timm(spec: BackboneSpec) -> Backbone:
     model = _create(spec)
     model.eval()
     data = resolve_data_config({}, model=model)
-    blocks, head = partition(model, _classifier_path(model, spec), tuple(get_notrace_functions()))
+    blocks, head = partition(model, _classifier_paths(model, spec), data["input_size"], tuple(get_notrace_functions()))
     return Backbone(
         spec,
         blocks,
@@ -90,9 +90,27 @@ def _create_pretrained(name: str) -> nn.Module:
         raise WeightsUnavailable(f"{missing} and cannot be fetched: {error}") from error
 
 
-def _classifier_path(model: nn.Module, spec: BackboneSpec) -> str:
-    classifier = model.get_classifier()  # type: ignore[operator]  # every timm classifier model has it
-    for path, module in model.named_modules():
-        if module is classifier and isinstance(module, nn.Linear | nn.Conv2d):
-            return str(path)
-    raise UnknownName(f"timm/{spec.architecture} ends in no single classifier, so it has no head to replace")
+def _classifier_paths(model: nn.Module, spec: BackboneSpec) -> list[str]:
+    """The layers with one output per class in what timm calls the classifier."""
+    get_classifier = getattr(model, "get_classifier", None)
+    if get_classifier is None:
+        raise UnknownName(f"timm/{spec.architecture} is an encoder without a classifier, so it has no head to replace")
+    holders = get_classifier()
+    within = {
+        layer
+        for holder in (holders if isinstance(holders, tuple | list) else [holders])
+        if isinstance(holder, nn.Module)
+        for layer in holder.modules()
+    }
+    paths: list[str] = [
+        path for path, module in model.named_modules() if module in within and _num_outputs(module) == model.num_classes
+    ]
+    if not paths:
+        raise UnknownName(f"timm/{spec.architecture} ends in no linear classifier, so it has no head to replace")
+    return paths
+
+
+def _num_outputs(layer: nn.Module) -> int | None:
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else None

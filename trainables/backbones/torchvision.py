@@ -39,8 +39,10 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
         state = {name: value for name, value in load_published(weights.url).items() if name in wanted}
         model.load_state_dict(state, strict=True)
     model.eval()
-    blocks, head = partition(model, _classifier_path(model, len(weights.meta["categories"])))
-    return Backbone(spec, blocks, head, _preprocessing(weights))
+    preprocessing = _preprocessing(weights)
+    side = preprocessing.input_size
+    blocks, head = partition(model, [_classifier_path(model, len(weights.meta["categories"]))], (3, side, side))
+    return Backbone(spec, blocks, head, preprocessing)
 
 
 def _weights(spec: BackboneSpec) -> Any:

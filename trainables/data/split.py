@@ -1,22 +1,27 @@
-"""Disjoint, stratified, seeded splits."""
+"""Disjoint, stratified, seeded splits that no group and no exact duplicate is parted between."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from trainables.config import TaskSpec
+from trainables.data.duplicates import said_of_duplicates
+from trainables.data.grouping import draw_whole, together
+from trainables.data.source import Source
+from trainables.data.sources.contract import PARTS
+from trainables.data.strata import Indices, draw, nested, strata_of
 from trainables.errors import DataError
 
 __all__ = ["SplitIndices", "split_indices"]
 
-Indices: TypeAlias = npt.NDArray[np.int64]
-
-_HELD_OUT_FRAC = 0.2
+_HELD_OUT_FRAC: Final = 0.2
 """Share of the samples that a held-out split takes where the task does not say."""
+
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,79 +31,189 @@ class SplitIndices:
     train: Indices
     val: Indices
     test: Indices
+    notes: tuple[str, ...] = ()
+    """What a person should know: how the data were read, duplicates, sizes that groups did not allow."""
 
 
-def split_indices(spec: TaskSpec, labels: Indices, given: Indices | None = None) -> SplitIndices:
+def split_indices(
+    spec: TaskSpec, source: Source, usable: npt.NDArray[np.bool_], fingerprints: npt.NDArray[np.uint64]
+) -> SplitIndices:
     """Split rows as `spec` asks.
 
-    Each split holds every class in its own proportion, to within one sample.
+    Each split holds every class in its own proportion, to within one sample; of a multi-label task every
+    label, of a regression every range of the target, nearly so. Given splits are never mixed. A split made
+    here parts no group and no exact duplicates, so that its size may differ by a few samples.
 
     Args:
-        spec: its `num_*` and `split_seed`.
-        labels: class of each row, shape (n,).
-        given: split each row came in (0 train, 1 val, 2 test), or None for a dataset without splits.
-            A given test or validation split is never mixed with another one.
+        spec: its `num_*`, `few_shot`, `train_frac` and `split_seed`.
+        source: its targets, given splits and groups.
+        usable: which samples could be read, shape (n,); the others are in no split.
+        fingerprints: equal for exact duplicates, shape (n,).
 
     Raises:
         DataError: more samples are asked for than there are, or a split would lack a class.
     """
-    rng = np.random.default_rng(spec.split_seed)
-    given = np.zeros_like(labels) if given is None else given
-    pool, val, test = (np.flatnonzero(given == part) for part in (0, 1, 2))
-    test, pool = _held_out(rng, labels, test, pool, _num_test(spec, len(pool), len(test)), "num_test")
-    val, pool = _held_out(rng, labels, val, pool, _num_val(spec, len(pool), len(val)), "num_val")
-    train = pool if spec.num_train is None else _take(rng, labels, pool, spec.num_train, "num_train")
-    splits = SplitIndices(train=np.sort(train), val=np.sort(val), test=np.sort(test))
-    _require_every_class(spec, labels, splits)
-    return splits
+    maker = _Maker(spec, source, usable, fingerprints)
+    test = maker.held_out(2, maker.num_test(), "num_test")
+    val = maker.held_out(1, maker.num_val(), "num_val")
+    train = maker.train()
+    parts = (train, val, test)
+    _require_every_class(spec, source, usable, parts)
+    notes = (*source.notes, *maker.notes, *said_of_duplicates(source, fingerprints, parts))
+    return SplitIndices(train=np.sort(train), val=np.sort(val), test=np.sort(test), notes=notes)
 
 
-def _num_test(spec: TaskSpec, num_pool: int, num_given: int) -> int:
-    if spec.num_test is not None:
-        return spec.num_test
-    if num_given:
-        return num_given
-    if spec.num_train is not None and spec.num_val is not None:
-        return num_pool - spec.num_train - spec.num_val
-    return round(num_pool * _HELD_OUT_FRAC)
+class _Maker:
+    """Takes test, then validation, then training samples out of what is given.
 
+    Attributes:
+        notes: which sizes were not met.
+    """
 
-def _num_val(spec: TaskSpec, num_pool: int, num_given: int) -> int:
-    if spec.num_val is not None:
-        return spec.num_val
-    return num_given or round(num_pool * _HELD_OUT_FRAC)
+    def __init__(
+        self, spec: TaskSpec, source: Source, usable: npt.NDArray[np.bool_], fingerprints: npt.NDArray[np.uint64]
+    ) -> None:
+        self._spec = spec
+        self._source = source
+        self._rng = np.random.default_rng(spec.split_seed)
+        self._strata = strata_of(source.kind, source.targets)
+        given = np.zeros(len(usable), dtype=np.int64) if source.given_split is None else source.given_split
+        self._pool, self._val, self._test = (np.flatnonzero((given == part) & usable) for part in (0, 1, 2))
+        for part, rows in ((0, self._pool), (1, self._val), (2, self._test)):
+            if not len(rows) and (part == 0 or (given == part).any()):
+                raise DataError(f"the {PARTS[part]} split of task {spec.name!r} has no sample that can be read")
+        self._num_pool = len(self._pool)
+        groups = None if source.groups is None else source.groups[self._pool]
+        self._bundles = np.full(len(usable), -1, dtype=np.int64)
+        self._bundles[self._pool] = together(groups, fingerprints[self._pool])
+        self._num_asked = 0
+        self.notes: list[str] = []
 
-
-def _held_out(
-    rng: np.random.Generator, labels: Indices, given: Indices, pool: Indices, num: int, key: str
-) -> tuple[Indices, Indices]:
-    """`num` rows of the given split, or, where none was given, of the pool; and the pool that is left."""
-    if len(given):
-        return _take(rng, labels, given, num, key), pool
-    taken = _take(rng, labels, pool, num, key)
-    return taken, np.setdiff1d(pool, taken)
-
-
-def _take(rng: np.random.Generator, labels: Indices, rows: Indices, num: int, key: str) -> Indices:
-    """`num` of `rows`, stratified by largest remainder."""
-    if not 0 < num <= len(rows):
-        raise DataError(f"{key} asks for {num} samples, {len(rows)} are left to take them from")
-    classes, counts = np.unique(labels[rows], return_counts=True)
-    exact = counts * (num / len(rows))
-    share = np.floor(exact).astype(np.int64)
-    remainder_first = np.argsort(-(exact - share), kind="stable")
-    share[remainder_first[: num - share.sum()]] += 1
-    return np.concatenate([rng.permutation(rows[labels[rows] == c])[:n] for c, n in zip(classes, share, strict=True)])
-
-
-def _require_every_class(spec: TaskSpec, labels: Indices, splits: SplitIndices) -> None:
-    classes = np.unique(labels)
-    if len(classes) < 2:
-        raise DataError(f"task {spec.name!r} has {len(classes)} class; a classification needs at least 2")
-    for name, rows in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
-        lacking = np.setdiff1d(classes, labels[rows])
-        if len(lacking):
+    def num_test(self) -> int:
+        if self._spec.num_test is not None:
+            return self._spec.num_test
+        if len(self._test):
+            return len(self._test)
+        if self._spec.num_train is None:
+            return round(self._num_pool * _HELD_OUT_FRAC)
+        paid = self._spec.num_train + (0 if self._pays_for_val or len(self._val) else self.num_val())
+        if paid >= self._num_pool:
             raise DataError(
-                f"the {name} split of task {spec.name!r} ({len(rows)} samples) has no sample of "
-                f"{len(lacking)} of {len(classes)} classes; ask for a larger split"
+                f"num_train and num_val take {paid} of {self._num_pool} samples and leave none to test on; ask for "
+                "fewer, or set test_data"
             )
+        return self._num_pool - paid
+
+    def num_val(self) -> int:
+        if self._spec.num_val is not None:
+            return self._spec.num_val
+        if len(self._val):
+            return len(self._val)
+        return round((self._spec.num_train or len(self._pool)) * _HELD_OUT_FRAC)
+
+    @property
+    def _pays_for_val(self) -> bool:
+        """Whether validation comes out of `num_train`."""
+        return self._spec.num_train is not None and self._spec.num_val is None and not len(self._val)
+
+    def held_out(self, part: int, num: int, key: str) -> Indices:
+        """`num` rows of the given split, or, where none was given, of the pool, which then lacks them."""
+        given = self._test if part == 2 else self._val
+        rows = given if len(given) else self._pool
+        if not 0 < num <= len(rows):
+            raise DataError(f"{key} asks for {num} samples, {len(rows)} are left to take them from")
+        if len(given):
+            return draw(self._rng, self._strata, given, num)
+        taken = self._draw_from_pool(num)
+        if len(taken) != num:
+            said = f"{PARTS[part]} has {len(taken):,} samples, {num:,} were asked for"
+            if not len(taken):
+                raise DataError(f"no group of task {self._spec.name!r} is small enough for {key} {num}: {said}")
+            self.notes.append(f"{said}: groups and exact duplicates are kept whole")
+        self._num_asked += num
+        is_taken = np.zeros(len(self._bundles), dtype=np.bool_)
+        is_taken[taken] = True
+        self._pool = self._pool[~is_taken[self._pool]]
+        return taken
+
+    def _draw_from_pool(self, num: int) -> Indices:
+        if np.bincount(self._bundles[self._pool]).max() == 1:
+            return draw(self._rng, self._strata, self._pool, num)
+        return draw_whole(self._rng, self._strata, self._pool, self._bundles, num)
+
+    def train(self) -> Indices:
+        """Out of what the others left. Rows of one group may be used in part here: the rest is in no split."""
+        rows = self._pool
+        if self._spec.few_shot is not None:
+            rows = self._few_shot(self._spec.few_shot)
+        elif self._spec.num_train is not None:
+            rows = self._some(self._spec.num_train)
+        if not len(rows):
+            raise DataError(f"the train split of task {self._spec.name!r} has no sample; ask for less val and test")
+        if self._spec.train_frac < 1:
+            # A generator of its own, and the same rows to choose from: what makes equal seeds give nested sets.
+            rng = np.random.default_rng([self._spec.split_seed, 1])
+            rows = nested(rng, self._strata, np.sort(rows), max(1, round(self._spec.train_frac * len(rows))))
+        return rows
+
+    def _some(self, asked: int) -> Indices:
+        num = asked - (self.num_val() if self._pays_for_val else 0)
+        have = len(self._pool)
+        if num > have and num + self._num_asked <= self._num_pool:
+            # What whole groups took from the others more than they were asked for is missing here.
+            self.notes.append(f"train has {have:,} samples, {num:,} were asked for: groups are kept whole")
+            return self._pool
+        if not 0 < num <= have:
+            paid = f" ({num} to train on, {asked - num} to validate)" if num != asked else ""
+            raise DataError(f"num_train asks for {asked} samples{paid}, {have} are left to take them from")
+        return draw(self._rng, self._strata, self._pool, num)
+
+    def _few_shot(self, num: int) -> Indices:
+        labels = self._source.targets[self._pool]
+        names = self._source.class_names
+        counts = np.bincount(labels, minlength=len(names))
+        few = [f"{names[c]} ({counts[c]})" for c in np.unique(self._source.targets) if counts[c] < num]
+        if few:
+            raise DataError(
+                f"few_shot asks for {num} samples of each class; {len(few)} of {len(names)} classes have fewer left to "
+                f"train on: {_some_of(few)}"
+            )
+        return np.concatenate([self._rng.permutation(self._pool[labels == c])[:num] for c in np.unique(labels)])
+
+
+def _require_every_class(
+    spec: TaskSpec, source: Source, usable: npt.NDArray[np.bool_], parts: tuple[Indices, Indices, Indices]
+) -> None:
+    if source.kind == "regression":
+        return
+    noun, plural = ("class", "classes") if source.kind == "classification" else ("label", "labels")
+    classes = np.flatnonzero(_counts(source, np.arange(len(usable))))
+    if source.kind == "classification" and len(classes) < 2:
+        raise DataError(f"task {spec.name!r} has {len(classes)} class; a classification needs at least 2")
+    readable = _counts(source, np.flatnonzero(usable))
+    # A label may be missing in a split that measures; it is left out of the mean there.
+    checked = parts if source.kind == "classification" else parts[:1]
+    for name, rows in zip(PARTS, checked, strict=False):
+        lacking = classes[_counts(source, rows)[classes] == 0]
+        if not len(lacking):
+            continue
+        few = [source.class_names[c] for c in lacking if readable[c] < len(checked)]
+        fix = "ask for a larger split"
+        if few:
+            fix = f"{_some_of(few)} has fewer samples than there are splits: add some, or leave the {noun} out"
+        raise DataError(
+            f"the {name} split of task {spec.name!r} ({len(rows)} samples) has no sample of {len(lacking)} of "
+            f"{len(classes)} {plural} ({_some_of([source.class_names[c] for c in lacking])}); {fix}"
+        )
+
+
+def _counts(source: Source, rows: Indices) -> Indices:
+    """How many of `rows` each class or label has."""
+    if source.kind == "classification":
+        return np.bincount(source.targets[rows], minlength=len(source.class_names))
+    return np.asarray((source.targets[rows] > 0).sum(axis=0))
+
+
+def _some_of(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"

@@ -1,124 +1,217 @@
-"""Decode once: images resized as a checkpoint wants them, memory-mapped from Arrow ever after."""
+"""Encode once: columns written whole or not at all, by one process, and memory-mapped ever after."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
 import shutil
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import torch
-from filelock import FileLock
-from PIL import Image
-from torch import Tensor
+from filelock import FileLock, Timeout
 
-from trainables.data.source import Source
+from trainables.data.cache import cache_dir, make_room, remove_abandoned, touch
 from trainables.errors import DataError
 
-__all__ = ["cache_dir", "decoded"]
+__all__ = ["Content", "Growing", "Stored", "stored"]
 
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_SHOWN = 20
+_FINGERPRINT: Final = "fingerprint"
+_ALIGNMENT: Final = 1 << 16
+"""Bytes that headers and padding of an Arrow file may take beyond its columns, generously."""
 
-_VERSION = 1
-"""Of how images are decoded; part of every file's name, so that a change of it reads no old pixels."""
-
-
-def cache_dir() -> Path:
-    """``$ORCHESTRATOR_CACHE``, else ``$XDG_CACHE_HOME/orchestrator``, else ``~/.cache/orchestrator``."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("ORCHESTRATOR_CACHE") or Path(base) / "orchestrator")
+_log = logging.getLogger(__name__)
 
 
-def decoded(source: Source, side: int, crop_frac: float, interpolation: str) -> tuple[Tensor, str]:
-    """All images of `source` as uint8, shape (n, 3, side, side), and the sha256 of their content.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """Encoded samples as columns, row by row those of the source."""
 
-    The shorter side is resized to ``side / crop_frac`` and the central square kept; a framed source is
-    resized to ``side`` and nothing cropped. The first caller decodes, under a lock and into a temporary
-    name; the tensor is a read-only view of the file.
+    columns: dict[str, pa.Array]
+    fingerprints: npt.NDArray[np.uint64]
+    """Of each sample before it was encoded; 0 of an unreadable one."""
+
+    unreadable: tuple[tuple[int, str], ...]
+    """Row and reason of each sample that could not be read."""
+
+    num_cut: int = 0
+    """How many samples were longer than what is kept of them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """Content as it is mapped from its file."""
+
+    content: Content
+    digest: str
+    """sha256 of the columns."""
+
+
+def stored(
+    kind: str,
+    recipe: str,
+    num_rows: int,
+    write: Callable[[Path], Content],
+    *,
+    num_bytes: int = 0,
+    is_stale: Callable[[Content], bool] = lambda content: False,
+) -> Stored:
+    """The file of `recipe`, written by the first process that asks for it.
+
+    Args:
+        kind: folder of the cache: ``images``, ``text`` or ``audio``.
+        recipe: everything that decides the content.
+        num_rows: a file of another number of rows is damaged and written again.
+        write: makes the content in the (scratch) folder it is given, which may back its columns.
+        num_bytes: of the content where known beforehand: room is made before anything is encoded.
+        is_stale: whether a file found must be written again.
 
     Raises:
-        DataError: images that cannot be read, all named.
+        DataError: the cache's limit or its disk has no room, or cannot be written.
     """
-    crop_frac = 1.0 if source.framed else crop_frac
-    recipe = f"{_VERSION}-{source.key}-{side}-{crop_frac:.4f}-{interpolation}"
-    path = cache_dir() / "images" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:24]}.arrow"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                _write(path, source, side, crop_frac, interpolation)
-    return _read(path, side)
+    path = cache_dir() / kind / f"{hashlib.sha256(recipe.encode()).hexdigest()[:24]}.arrow"
+    found = _read(path, num_rows)
+    if found is not None and not is_stale(found.content):
+        return found
+    with _only_writer(path):
+        found = _read(path, num_rows)  # by the writer that was waited for
+        if found is None or is_stale(found.content):
+            if path.exists():
+                _log.warning("%s is %s and written again", path, "damaged" if found is None else "out of date")
+                with _writable(path):
+                    path.unlink()
+            remove_abandoned()
+            with _scratch(path) as scratch:
+                # Twice: the columns lie in scratch files until the table is written from them.
+                make_room(num_bytes, on_disk=2 * num_bytes)
+                _write(path, scratch / "table", write(scratch))
+            found = _read(path, num_rows)
+    if found is None:
+        raise DataError(f"{path} cannot be read back after it was written; is its disk damaged?")
+    return found
 
 
-def _write(path: Path, source: Source, side: int, crop_frac: float, interpolation: str) -> None:
-    num, width = len(source.names), 3 * side * side
-    with _scratch(path) as folder:
-        # A file-backed array: a dataset larger than memory is decoded all the same.
-        pixels = np.memmap(folder / "pixels", dtype=np.uint8, mode="w+", shape=(num, width))
-        unreadable = []
-        for index in range(num):
-            try:
-                image = source.load(index)
-            except ValueError as error:
-                unreadable.append(f"{source.names[index]}: {error}")
-                continue
-            square = _square(image, side, crop_frac, _RESAMPLING[interpolation])
-            pixels[index] = np.asarray(square).transpose(2, 0, 1).reshape(-1)
-        if unreadable:
-            shown = "\n  ".join(unreadable[:_SHOWN])
-            more = f"\n  and {len(unreadable) - _SHOWN} more" if len(unreadable) > _SHOWN else ""
-            raise DataError(f"{len(unreadable)} of {num} images cannot be read:\n  {shown}{more}")
-        column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), num, [None, pa.py_buffer(pixels)])
-        digest = hashlib.sha256(pixels.data).hexdigest()
-        schema = pa.schema([pa.field("image", column.type)], metadata={"sha256": digest})
-        temporary = folder / "table"
-        with pa.ipc.new_file(str(temporary), schema) as writer:
-            writer.write_batch(pa.record_batch([column], schema=schema))
+class Growing:
+    """A scratch file that arrays are appended to, and then an Arrow buffer mapped from it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self.num_bytes = 0
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        """Raises DataError when the disk is full."""
+        with _writable(self._path):
+            # A plain write, not a mapping: a full disk is an error here and would be SIGBUS there.
+            self._file.write(np.ascontiguousarray(values).data)
+        self.num_bytes += values.nbytes
+
+    def buffer(self) -> pa.Buffer:
+        """What was appended; nothing can be appended any more."""
+        with _writable(self._path):
+            self._file.close()
+        return pa.memory_map(str(self._path)).read_buffer() if self.num_bytes else pa.py_buffer(b"")
+
+    def __enter__(self) -> Growing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _write(path: Path, temporary: Path, content: Content) -> None:
+    size = sum(column.nbytes for column in content.columns.values()) + content.fingerprints.nbytes + _ALIGNMENT
+    make_room(size, on_disk=size)
+    metadata = {
+        "sha256": _digest(content.columns),
+        "unreadable": json.dumps(content.unreadable),
+        "num_cut": str(content.num_cut),
+    }
+    columns = {**content.columns, _FINGERPRINT: pa.array(content.fingerprints)}
+    schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()], metadata=metadata)
+    with _writable(path):
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            writer.write_batch(pa.record_batch(list(columns.values()), schema=schema))
+        # On the disk before it has its name: a power cut must not leave the name with half of the content.
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+
+
+def _digest(columns: dict[str, pa.Array]) -> str:
+    digest = hashlib.sha256()
+    for column in columns.values():
+        for buffer in column.buffers():
+            if buffer is not None:
+                digest.update(buffer)
+    return digest.hexdigest()
+
+
+def _read(path: Path, num_rows: int) -> Stored | None:
+    """What `path` holds; None where it is missing, damaged, or of another number of rows."""
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        metadata = table.schema.metadata
+        content = Content(
+            columns={name: table.column(name).chunk(0) for name in table.column_names if name != _FINGERPRINT},
+            fingerprints=table.column(_FINGERPRINT).chunk(0).to_numpy(),
+            unreadable=tuple((row, reason) for row, reason in json.loads(metadata[b"unreadable"])),
+            num_cut=int(metadata[b"num_cut"]),
+        )
+        found = Stored(content=content, digest=metadata[b"sha256"].decode())
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, IndexError):
+        return None
+    if table.num_rows != num_rows:
+        return None
+    touch(path)
+    return found
+
+
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{path}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            _log.info("waiting for the process that encodes %s", path)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
     """A folder for the one writer of `path`. Its name is fixed, so what a killed one left is removed."""
     folder = path.with_suffix(".writing")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    with _writable(path):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _square(image: Image.Image, side: int, crop_frac: float, resampling: Image.Resampling) -> Image.Image:
-    """Shorter side to ``side / crop_frac``, central square of `side`; only what is kept is computed."""
-    shorter = round(side / crop_frac)
-    # The crop as a box in the original: a panorama of 20,000 x 1 pixels would otherwise be blown up to
-    # gigabytes of which one square is kept.
-    (left, right), (top, bottom) = (_crop(length, length * shorter // min(image.size), side) for length in image.size)
-    return image.resize((side, side), resampling, box=(left, top, right, bottom))
-
-
-def _crop(length: int, resized: int, side: int) -> tuple[float, float]:
-    """Where, in the original, the central `side` pixels of `length` resized to `resized` begin and end.
-
-    Rounded as torchvision's ``Resize`` and ``CenterCrop``, which the checkpoints were published with.
-    """
-    start = round((resized - side) / 2)
-    return start * length / resized, min(length, (start + side) * length / resized)
-
-
-def _read(path: Path, side: int) -> tuple[Tensor, str]:
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    column = table.column("image").chunk(0)
-    pixels = np.frombuffer(column.buffers()[1], dtype=np.uint8, count=len(column) * 3 * side * side)
-    with warnings.catch_warnings():
-        # Read-only on purpose: batches are gathered by copy, nobody writes into the mapping.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        images = torch.from_numpy(pixels).reshape(-1, 3, side, side)
-    return images, table.schema.metadata[b"sha256"].decode()
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the cache file {path} cannot be written: {error}; free some of its disk, or point ORCHESTRATOR_CACHE "
+            "to a folder that can be written"
+        ) from error

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.config import TaskSpec
-from trainables.data.samples import Encoded, Pixels, Samples
-from trainables.data.source import Source, open_source
+from trainables.data.encode import encode, notes
+from trainables.data.samples import Samples
+from trainables.data.source import open_source
 from trainables.data.split import split_indices
-from trainables.data.store import decoded
-from trainables.errors import InvalidConfig
 from trainables.objective import Objective, make_objective
-from trainables.preprocessing import ImagePreprocessing, Preprocessing, State
+from trainables.preprocessing import Preprocessing, State
 
 __all__ = ["Split", "Task", "load_task"]
 
@@ -64,7 +62,7 @@ class Task:
     """sha256 of the encoded samples."""
 
     notes: tuple[str, ...] = ()
-    """What a person should know of the data: samples skipped, duplicates across splits."""
+    """What a person should know of the data: samples skipped, samples cut, duplicates across splits."""
 
 
 def load_task(spec: TaskSpec, preprocessing: Preprocessing) -> Task:
@@ -75,12 +73,12 @@ def load_task(spec: TaskSpec, preprocessing: Preprocessing) -> Task:
         InvalidConfig: the backbone takes another modality than the data are of.
     """
     source = open_source(spec)
-    encoded = _encode(source, spec, preprocessing)
-    rows = split_indices(spec, source.targets, source.given_split)
+    encoded = encode(source, spec, preprocessing)
+    split = split_indices(spec, source, encoded.usable, encoded.fingerprints)
     targets = torch.from_numpy(source.targets)
     train, val, test = (
         Split(samples=encoded.samples, rows=index, targets=targets[index])
-        for index in map(torch.from_numpy, (rows.train, rows.val, rows.test))
+        for index in map(torch.from_numpy, (split.train, split.val, split.test))
     )
     return Task(
         spec=spec,
@@ -91,15 +89,5 @@ def load_task(spec: TaskSpec, preprocessing: Preprocessing) -> Task:
         objective=make_objective(source.kind, len(source.class_names), train.targets, test.targets),
         class_names=source.class_names,
         digest=encoded.digest,
+        notes=(*notes(source, encoded), *split.notes),
     )
-
-
-def _encode(source: Source, spec: TaskSpec, preprocessing: Preprocessing) -> Encoded:
-    if source.modality != preprocessing.modality or not isinstance(preprocessing, ImagePreprocessing):
-        raise InvalidConfig(
-            f"task {spec.name!r} is of {source.modality} data, the backbone takes {preprocessing.modality}; "
-            "rank backbones of one modality per sweep"
-        )
-    side = spec.image_size or preprocessing.input_size
-    images, digest = decoded(source, side, preprocessing.crop_frac, preprocessing.interpolation)
-    return Encoded(samples=Pixels(images), digest=digest, fingerprints=np.arange(len(images), dtype=np.uint64))

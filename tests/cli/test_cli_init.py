@@ -1,0 +1,229 @@
+"""``init``: the file it writes loads and runs, whatever the data are, and overwrites nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.config import load_sweep
+from orchestrator.first_sweep import DEFAULT_BACKBONES, FirstSweep, Offer, first_sweep, offers
+from orchestrator.survey_report import pool_size, report_lines, sized_task
+from trainables.config import TaskSpec
+
+
+@dataclass(frozen=True)
+class Range:
+    least: float
+    median: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """A survey made up."""
+
+    modality: Any = "image"
+    kind: Any = "classification"
+    num_samples: int = 1000
+    num_read: int = 1000
+    class_counts: Mapping[str, int] = field(default_factory=lambda: {"b": 400, "a": 600})
+    split_counts: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, Range] = field(default_factory=dict)
+    rates: Mapping[int, int] = field(default_factory=dict)
+    unreadable: Sequence[tuple[str, str]] = ()
+    num_duplicates: int = 0
+    duplicates_across: Mapping[str, int] = field(default_factory=dict)
+    num_contradicting: int = 0
+    imbalance: float | None = 1.5
+    notes: Sequence[str] = ()
+
+
+IMAGES = Found(sizes={"width": Range(200, 320, 640), "height": Range(100, 200, 400)})
+TEXTS = Found(modality="text", sizes={"words": Range(3, 12, 70)})
+SOUNDS = Found(modality="audio", sizes={"duration_s": Range(0.5, 1, 3.21)}, rates={8000: 10, 16000: 990})
+NUMBERS = Found(kind="regression", class_counts={}, imbalance=None, sizes={"price": Range(0.5, 3, 12)})
+
+
+def made(found: Found, tmp_path: Path, *backbones: str, **task: Any) -> FirstSweep:
+    """The first sweep for what was found; its file loads to the configuration it claims."""
+    spec = TaskSpec(name="mine", data="/data/mine", kind=found.kind, modality=found.modality, **task)
+    spec = sized_task(spec, found, resize=not backbones)
+    lines = report_lines(found, spec)
+    first = first_sweep(
+        spec, offers(found.modality, backbones), num_pool=pool_size(found), found=lines, file="mine.yaml"
+    )
+    file = tmp_path / "mine.yaml"
+    file.write_text(first.text, encoding="utf-8")
+    assert load_sweep(file) == first.config
+    assert main(["validate", str(file)]) == 0
+    for line in lines:
+        assert line in first.text
+    return first
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without network, without caches and with every packaged checkpoint."""
+    for name in ("TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr("orchestrator.availability.is_reachable", lambda url: False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("found", "kept", "left_out"),
+    [
+        (IMAGES, 3, ["torchvision/mobilenet_v3_small"]),
+        (TEXTS, 1, list(DEFAULT_BACKBONES["text"][1:])),
+        (SOUNDS, 2, []),  # none can be had: a file without any would not load
+        (NUMBERS, 3, ["torchvision/mobilenet_v3_small"]),
+    ],
+    ids=["images", "texts", "sounds", "numbers"],
+)
+def test_what_cannot_be_had_is_a_comment_that_says_why(
+    found: Found, kept: int, left_out: list[str], tmp_path: Path
+) -> None:
+    first = made(found, tmp_path)
+    assert len(first.config.backbones) == kept
+    assert [offer.name for offer in first.left_out] == left_out
+    for name in left_out:
+        [line] = [line for line in first.text.splitlines() if f"# - {name}" in line]
+        assert "not on this machine" in line
+        assert "is out of reach" in line
+    if not left_out:
+        assert first.text.count("is out of reach") == kept
+
+
+def test_sizes_are_explicit_and_add_up(tmp_path: Path) -> None:
+    [task] = made(IMAGES, tmp_path).config.tasks
+    assert (task.num_train, task.num_val, task.num_test) == (640, 160, 200)
+    assert task.image_size is None
+    split = Found(split_counts={"train": 500, "test": 500}, unreadable=[("x.png", "broken")])
+    first = made(split, tmp_path, on_bad_sample="skip")
+    [task] = first.config.tasks
+    assert (task.num_train, task.num_val, task.num_test, task.on_bad_sample) == (399, 100, None, "skip")
+    assert "given: train 500, test 500; 100 to validate drawn at random" in first.text
+    [task] = made(Found(num_samples=40, num_read=40), tmp_path).config.tasks
+    assert (task.num_train, task.num_val, task.num_test) == (26, 6, 8)
+
+
+def test_of_very_many_samples_a_part_is_taken_first(tmp_path: Path) -> None:
+    first = made(Found(num_samples=60_000), tmp_path)
+    assert (first.config.tasks[0].num_train, first.config.tasks[0].num_val) == (1000, 500)
+    assert "num_train: 1000  # of 38,400, to begin with; null takes all" in first.text
+    quick = made(Found(num_samples=60_000, sizes={"width": Range(8, 8, 8), "height": Range(8, 8, 8)}), tmp_path)
+    assert quick.config.tasks[0].num_train == 38_400
+    assert quick.config.tasks[0].image_size == 32
+    assert quick.plan.compute_s is not None
+    assert quick.plan.compute_s < 4 * 3600
+
+
+def test_limits_follow_what_was_found(tmp_path: Path) -> None:
+    assert made(TEXTS, tmp_path).config.tasks[0].max_length == 128
+    assert made(SOUNDS, tmp_path).config.tasks[0].max_duration_s == 3.3
+    small = Found(sizes={"width": Range(28, 28, 28), "height": Range(28, 28, 28)})
+    assert made(small, tmp_path).config.tasks[0].image_size == 64
+    own = made(small, tmp_path, "timm/vit_tiny_patch16_224@random")
+    assert own.config.tasks[0].image_size is None, "not every architecture takes another size than its own"
+    assert own.config.backbones == ("timm/vit_tiny_patch16_224@random",)
+
+
+def test_few_samples_get_small_batches_and_many_epochs(tmp_path: Path) -> None:
+    for num_samples in (10, 40, 200, 1000):
+        config = made(Found(num_samples=num_samples), tmp_path).config
+        num_train = config.tasks[0].num_train or 0
+        assert 1 <= config.finetune.batch_size <= max(num_train // 8, 1)
+        assert config.budget.grace_epochs <= config.budget.max_epochs <= 20
+
+
+def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
+    odd = Found(
+        class_counts={f"class {n}": 30 - n for n in range(20)},
+        unreadable=[(f"{n}.png", "truncated") for n in range(7)],
+        num_duplicates=12,
+        duplicates_across={"train/test": 3},
+        num_contradicting=2,
+        imbalance=2.7,
+        notes=["a folder was left aside"],
+    )
+    text = "\n".join(report_lines(odd, TaskSpec(name="x", num_val=5, num_test=6)))
+    for words in (
+        "20: class 0 30, class 1 29",
+        "and 8 more; the largest has 2.7 times the smallest",
+        "12 equal an earlier sample; 3 in train/test",
+        "2 samples equal one with another label",
+        "7 samples:\n              0.png: truncated",
+        "and 2 more",
+        "a folder was left aside",
+    ):
+        assert words in text
+    assert "8000 Hz (10), 16000 Hz (990): all are resampled" in "\n".join(report_lines(SOUNDS, TaskSpec(name="x")))
+
+
+def test_names_that_yaml_would_misread_are_quoted(tmp_path: Path) -> None:
+    spec = TaskSpec(name="no", data="/my data/#1: x.csv", label_columns=("yes", "1e3", "a: b"), num_val=3, num_test=3)
+    made_up = first_sweep(spec, [Offer(name="timm/x@1e3")], num_pool=30, found=["a\nb\x1b[0m"], file="x.yaml")
+    assert made_up.config.tasks[0].data == spec.data
+    assert made_up.config.tasks[0].label_columns == spec.label_columns
+    assert made_up.text.isprintable() or "\x1b" not in made_up.text
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("orchestrator.availability.is_reachable", lambda url: False)
+    with (tmp_path / "mails.csv").open("w", newline="") as file:
+        rows = [(f"offer {n} {'now' * (n % 2)}", ("spam", "ham")[n % 2]) for n in range(60)]
+        csv.writer(file).writerows([("body", "label"), *rows])
+    return tmp_path
+
+
+def test_from_a_table_to_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--data", "mails.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines()[0] == "data        60 texts, classification"
+    assert "written     mails.yaml:" in out
+    [task] = load_sweep("mails.yaml").tasks
+    assert (task.data, task.input_columns, task.label_columns) == (str(here / "mails.csv"), ("body",), ("label",))
+    assert (task.num_train, task.num_val, task.num_test) == (38, 10, 12)
+
+
+def test_no_file_is_written_over_unasked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "mails.yaml").write_text("mine")
+    assert main(["init", "--data", "mails.csv"]) == 2
+    assert "mails.yaml exists; name another with --output, or write over it with --force" in capsys.readouterr().err
+    assert (here / "mails.yaml").read_text() == "mine"
+    assert main(["init", "--data", "mails.csv", "--output", "new/other.yaml", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["file"], document["task"]["num_train"]) == ("new/other.yaml", 38)
+    assert main(["init", "--data", "mails.csv", "--force"]) == 0
+    assert load_sweep("mails.yaml") == load_sweep("new/other.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "nosuch"], "nosuch"),
+        (["--data", "mails.csv", "--backbone", "tim/x"], "must be one of torchvision, timm, hf"),
+        (["--data", "mails.csv", "--kind", "multi"], "kind must be one of"),
+        (["--data", "mails.csv", "--backbone", "timm/resnet18"], "takes image, and task mails is of text data"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(["init", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert not list(here.glob("*.yaml"))
