@@ -12,6 +12,7 @@ import copy
 import json
 import math
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -223,6 +224,7 @@ def main() -> None:
                     backbone=name, freeze_depth=freeze_depth, batch_size=BATCH_SIZE, max_epochs=arguments.epochs
                 )
                 result["training"].append(compare(config, backbone, both, num_workers))
+                print(json.dumps(result["training"][-1]), file=sys.stderr, flush=True)
     print(json.dumps(result, indent=2))
 
 

@@ -119,7 +119,8 @@ class FinetuneConfig:
             (
                 "tune_window",
                 "two block numbers (i, j) with 0 <= i < j, or None",
-                self.tune_window is None or (len(self.tune_window) == 2 and 0 <= self.tune_window[0] < self.tune_window[1]),
+                self.tune_window is None
+                or (len(self.tune_window) == 2 and 0 <= self.tune_window[0] < self.tune_window[1]),
             ),
             ("freeze_depth", "0 where tune_window is given", self.tune_window is None or self.freeze_depth == 0),
             ("stay_near", "finite and >= 0", finite(self.stay_near) and self.stay_near >= 0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -86,11 +86,9 @@ class Anchor:
 
     def add_gradient(self) -> None:
         """Add it to the gradients that the loss has left."""
-        pairs: list[tuple[nn.Parameter, Tensor]] = [
-            (p, start) for p, start in zip(self._tuned, self._start, strict=True) if p.grad is not None
-        ]
-        if not pairs:
+        moved = [(p, p.grad, start) for p, start in zip(self._tuned, self._start, strict=True) if p.grad is not None]
+        if not moved:
             return
+        weights, gradients, starts = zip(*moved, strict=True)
         with torch.no_grad():
-            away = torch._foreach_sub([p.detach() for p, _ in pairs], [start for _, start in pairs])
-            torch._foreach_add_([p.grad for p, _ in pairs], away, alpha=self._strength)
+            torch._foreach_add_(gradients, torch._foreach_sub(weights, starts), alpha=self._strength)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from trainables.objective import Objective
 
 __all__ = ["fit_head"]
+
+Labelled: TypeAlias = tuple[Tensor, Tensor]
+"""Features (n, ...) and targets (n, ...)."""
 
 STRENGTHS: Final = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4)
 """L2 penalties tried, from strong to weak, on weights in units of standardised features."""
@@ -22,9 +25,7 @@ MAX_STEPS: Final = 100
 """L-BFGS iterations per penalty."""
 
 
-def fit_head(
-    head: nn.Module, objective: Objective, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], weight: Tensor | None
-) -> None:
+def fit_head(head: nn.Module, objective: Objective, train: Labelled, val: Labelled, weight: Tensor | None) -> None:
     """Fit `head` to features, in place, deterministically.
 
     L2-regularised (logistic) regression by L-BFGS on standardised features; the penalty is the one with
@@ -52,9 +53,7 @@ def fit_head(
     head.train(was_training)
 
 
-def _search(
-    head: nn.Module, objective: Objective, train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], weight: Tensor | None
-) -> None:
+def _search(head: nn.Module, objective: Objective, train: Labelled, val: Labelled, weight: Tensor | None) -> None:
     def val_loss() -> float:
         with torch.no_grad():
             return float(objective.loss(head(val[0]).float(), val[1]))
@@ -79,12 +78,12 @@ def _minimise(head: nn.Module, loss: Callable[[], Tensor], strength: float) -> N
 
     def closure() -> float:
         optimizer.zero_grad()
-        penalty = sum((p.square().sum() for p in parameters if p.ndim > 1), torch.zeros((), device=parameters[0].device))
+        penalty = torch.stack([p.square().sum() for p in parameters if p.ndim > 1]).sum()
         total = loss() + strength / 2 * penalty
         total.backward()  # type: ignore[no-untyped-call]
         return float(total.detach())
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     optimizer.zero_grad()
 
 

@@ -210,9 +210,10 @@ def make_board(plan: Plan, console: Console, *, quiet: bool) -> Board:
 
 
 def describe(trial: Row) -> str:
-    """Depth and learning rates, as short as they can be said."""
+    """Depth or window, and learning rates, as short as they can be said."""
     tuned = "" if trial["learning_rate"] is None else f", lr {rate(trial['learning_rate'])}"
-    return f"freeze {depth(trial)}{tuned}, head lr {rate(trial['head_learning_rate'])}"
+    verb = "tune" if trial["tune_stop"] < trial["num_blocks"] else "freeze"
+    return f"{verb} {depth(trial)}{tuned}, head lr {rate(trial['head_learning_rate'])}"
 
 
 def depth(trial: Row) -> str:

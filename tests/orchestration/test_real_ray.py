@@ -157,7 +157,7 @@ def test_what_goes_wrong_goes_wrong_alone(tmp_path: Path, seen: Seen, capfd: pyt
     assert len(set(workers.values())) < 2 * slots(config.resources) + len(sabotaged)
 
     # What searches and schedules saw: what they themselves asked for, and nothing that was measured.
-    asked = {"config/test_file", "config/task/num_test"}
+    asked = {"config/test_file", "config/task/num_test", "config/task/test_data"}
     assert seen.results
     assert seen.scheduled
     for result in (*seen.results, *seen.scheduled):

@@ -78,12 +78,12 @@ class TestKinds:
         rare[torch.arange(len(rare)) % 6 != 0] = 0  # most samples are now zeros
         task = replace(digits, train=replace(digits.train, targets=rare))
         still = {"learning_rate": 0.0, "head_learning_rate": 0.0, "max_epochs": 1}
-        plain, balanced = (
-            make(task, class_weight=weight, **still).train_epoch() for weight in ("none", "balanced")
-        )
+        plain, balanced = (make(task, class_weight=weight, **still).train_epoch() for weight in ("none", "balanced"))
         assert balanced.val_loss == plain.val_loss
         assert balanced.val_f1_macro == plain.val_f1_macro
-        moved = [make(task, class_weight=weight, max_epochs=1).train_epoch().train_loss for weight in ("none", "balanced")]
+        moved = [
+            make(task, class_weight=weight, max_epochs=1).train_epoch().train_loss for weight in ("none", "balanced")
+        ]
         assert moved[0] != moved[1]
 
     def test_a_regression_has_no_classes_to_balance(self, make: Make, digits: Task) -> None:

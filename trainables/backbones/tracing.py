@@ -96,9 +96,7 @@ def require_same_path(found: object, expected: bool) -> None:
         InvalidConfig: the input would take the other branch.
     """
     if bool(found) is not expected:
-        raise InvalidConfig(
-            "images of this size take another path through the model; use the backbone's own image size"
-        )
+        raise InvalidConfig("images of this size take another path through the model; use the backbone's own image size")
 
 
 def _first_line(error: Exception) -> str:
@@ -159,6 +157,7 @@ class _UnitTracer(fx.Tracer):
         self.scopes: dict[fx.Node, tuple[str, ...]] = {}
         self.checks: dict[fx.Node, str] = {}
         self.failed_in = ""
+        self._autowrapped = frozenset(autowrap)
         self._twin = twin
         self._classifiers = classifiers
         self._sample_shape = sample_shape
@@ -211,7 +210,11 @@ class _UnitTracer(fx.Tracer):
     def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
         proxy = super().create_proxy(*args, **kwargs)
         value = self.values[proxy.node]
-        # Python's own containers, so that isinstance, unpacking and keys are Python's own too.
+        if proxy.node.target in self._autowrapped:  # torch.fx marks the proxy they give
+            return proxy
+        # Python's own None and containers, so that `is None`, isinstance and keys are Python's own too.
+        if value is None:
+            return None
         if type(value) in (tuple, list):
             return type(value)(proxy[index] for index in range(len(value)))
         if type(value) is dict:
@@ -277,13 +280,19 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def _holds_a_stack_of_units(module: nn.Module) -> bool:
-    """Whether some container inside (or the module itself) lists units: a stage, an encoder."""
-    return any(
-        _is_unit(child)
-        for container in module.modules()
-        if isinstance(container, _CONTAINERS) and not _is_layer(container)
-        for child in container.children()
-    )
+    """Whether a container inside (or the module itself) lists units: a stage, an encoder.
+
+    A module whose children are units of one type is such a container, whatever its class.
+    """
+    for holder in module.modules():
+        if _is_layer(holder):
+            continue
+        children = list(holder.children())
+        units = [child for child in children if _is_unit(child)]
+        is_list = len(units) == len(children) > 1 and len({type(unit) for unit in units}) == 1
+        if units and (is_list or isinstance(holder, _CONTAINERS)):
+            return True
+    return False
 
 
 def _is_unit(module: nn.Module) -> bool:
