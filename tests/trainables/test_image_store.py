@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
+import multiprocessing
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +23,9 @@ from trainables.data.encode import encode
 from trainables.data.source import open_source
 from trainables.errors import DataError, InvalidConfig
 from trainables.preprocessing import ImagePreprocessing
+
+FORK = multiprocessing.get_context("fork")
+"""Of a process that has imported torch already, which takes longer than all these tests together."""
 
 
 def test_the_second_load_reads_what_the_first_wrote(
@@ -149,29 +151,29 @@ def test_a_damaged_file_is_written_again(
     assert f"{path} is damaged and written again" in caplog.text
 
 
+def encode_slowly(folder: Path, preprocessing: ImagePreprocessing, half_way: Event) -> None:
+    """In a process of its own: stays at one image for ever."""
+    opened = Image.open
+
+    def slowly(path: Path) -> Image.Image:
+        if path.match("train/green/5.png"):
+            half_way.set()
+            time.sleep(600)
+        return opened(path)
+
+    Image.open = slowly  # type: ignore[assignment]
+    encoded(folder, preprocessing)
+
+
 def test_a_killed_writer_leaves_nothing_readable_and_nothing_behind(
     image_folder: Path, cache: Path, preprocessing: ImagePreprocessing
 ) -> None:
-    script = f"""
-import time
-from PIL import Image
-from trainables.config import TaskSpec
-from trainables.data import load_task
-from trainables.preprocessing import ImagePreprocessing
-opened = Image.open
-def slowly(path, *rest):
-    if str(path).endswith("train/green/5.png"):
-        print("half way", flush=True)
-        time.sleep(60)
-    return opened(path, *rest)
-Image.open = slowly
-load_task(TaskSpec(name="t", data={str(image_folder)!r}), {preprocessing!r})
-"""
-    command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "half way\n"
-        writer.send_signal(signal.SIGKILL)
+    half_way = FORK.Event()
+    writer = FORK.Process(target=encode_slowly, args=(image_folder, preprocessing, half_way))
+    writer.start()
+    assert half_way.wait(timeout=60)
+    writer.kill()
+    writer.join()
     assert not stored(cache)
     assert list(cache.rglob("*.writing"))
     started = time.monotonic()
@@ -179,7 +181,7 @@ load_task(TaskSpec(name="t", data={str(image_folder)!r}), {preprocessing!r})
     encoded(image_folder, preprocessing, image_size=8)
     assert not list(cache.rglob("*.writing"))
     task = load(image_folder, preprocessing)
-    assert time.monotonic() - started < 10, "the lock of the dead writer was waited for"
+    assert time.monotonic() - started < 30, "the lock of the dead writer was waited for"
     assert len(task.class_names) == 3
     assert {path.suffix for path in (cache / "images").iterdir()} <= {".arrow", ".lock"}
 
@@ -197,29 +199,29 @@ def test_a_file_appears_whole_by_renaming_or_not_at_all(
     assert not list(cache.rglob("*.writing"))
 
 
+def encode_counted(folder: Path, preprocessing: ImagePreprocessing, start: Barrier, found: Any) -> None:
+    """In a process of its own: what it made, and how many images it opened for it."""
+    opened, count = Image.open, []
+
+    def counted(path: Path) -> Image.Image:
+        count.append(path)
+        return opened(path)
+
+    Image.open = counted  # type: ignore[assignment]
+    start.wait(timeout=60)
+    found.put((encoded(folder, preprocessing).digest, len(count)))
+
+
 def test_two_writers_at_once_decode_once(image_folder: Path, cache: Path, preprocessing: ImagePreprocessing) -> None:
-    script = f"""
-import logging
-from PIL import Image
-from trainables.config import TaskSpec
-from trainables.data.encode import encode
-from trainables.data.source import open_source
-from trainables.preprocessing import ImagePreprocessing
-logging.basicConfig(level="INFO", format="%(message)s")
-opened, count = Image.open, 0
-def counted(*arguments):
-    global count
-    count += 1
-    return opened(*arguments)
-Image.open = counted
-spec = TaskSpec(name="t", data={str(image_folder)!r})
-print(encode(open_source(spec), spec, {preprocessing!r}).digest, count)
-"""
-    writers = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    printed = [writer.communicate(timeout=120)[0].split() for writer in writers]
-    assert [writer.returncode for writer in writers] == [0, 0]
-    assert len({digest for digest, _ in printed}) == 1
-    assert sorted(int(count) for _, count in printed) == [0, 42]
+    start, found = FORK.Barrier(2), FORK.Queue()
+    writers = [FORK.Process(target=encode_counted, args=(image_folder, preprocessing, start, found)) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    results = [found.get(timeout=60) for _ in writers]
+    for writer in writers:
+        writer.join()
+    assert len({digest for digest, _ in results}) == 1
+    assert sorted(count for _, count in results) == [0, 42]
     assert len(stored(cache)) == 1
 
 
