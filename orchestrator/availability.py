@@ -36,9 +36,8 @@ _TIMEOUT_S: Final = 3.0
 
 def is_cached(spec: BackboneSpec) -> bool | None:
     """Whether its checkpoint is on this machine; None where that is not known, as of a plug-in's."""
-    if spec.weights == PACKAGED:
-        package = PACKAGES.get(_key(spec))
-        return package is not None and importlib.util.find_spec(package.replace("-", "_")) is not None
+    if spec.weights == PACKAGED or (spec.weights == RANDOM and _in_package(spec)):
+        return _in_package(spec)
     if is_checkpoint_path(spec.weights):
         return Path(str(spec.weights)).expanduser().is_file()
     if spec.source == "torchvision":
@@ -83,6 +82,11 @@ def is_reachable(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _in_package(spec: BackboneSpec) -> bool:
+    package = PACKAGES.get(_key(spec))
+    return package is not None and importlib.util.find_spec(package.replace("-", "_")) is not None
 
 
 def _key(spec: BackboneSpec) -> str:

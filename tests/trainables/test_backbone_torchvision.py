@@ -9,39 +9,46 @@ import torch
 from backbone_contract import BackboneContract, Case, make_case, original_name
 from torchvision import models
 
-from trainables.backbones import build
+from trainables.backbones import build, replace_head
 from trainables.catalog import lookup
 from trainables.errors import UnknownName
 
-SLOW = pytest.mark.slow
+WITHOUT_AUXILIARY = {"aux_logits": False, "transform_input": True, "init_weights": False}
+
+QUICK = [
+    ("mobilenet_v3_small", 64, {}),
+    ("resnet18", 64, {}),
+    ("shufflenet_v2_x0_5", 64, {}),
+    ("squeezenet1_1", 64, {}),
+    ("regnet_y_400mf", 64, {}),
+]
+"""The smallest of every family, here and below, with a side in pixels and what builds the original."""
+
+THOROUGH = [
+    ("alexnet", 64, {}),
+    ("convnext_tiny", 64, {}),
+    ("densenet121", 64, {}),
+    ("efficientnet_b0", 64, {}),
+    ("efficientnet_v2_s", 64, {}),
+    ("googlenet", 64, WITHOUT_AUXILIARY),
+    ("inception_v3", 96, WITHOUT_AUXILIARY),
+    ("maxvit_t", 224, {}),
+    ("mnasnet0_5", 64, {}),
+    ("mobilenet_v2", 64, {}),
+    ("regnet_x_400mf", 64, {}),
+    ("resnext50_32x4d", 64, {}),
+    ("swin_t", 64, {}),
+    ("swin_v2_t", 64, {}),
+    ("vgg11", 64, {}),
+    ("vit_b_32", 224, {}),
+    ("wide_resnet50_2", 64, {}),
+]
 
 
 class TestTorchvisionContract(BackboneContract):
     @pytest.fixture(
         scope="class",
-        params=[
-            ("mobilenet_v3_small", 64, {}),
-            ("resnet18", 64, {}),
-            ("shufflenet_v2_x0_5", 64, {}),
-            ("squeezenet1_1", 64, {}),
-            pytest.param(("alexnet", 64, {}), marks=SLOW),
-            pytest.param(("convnext_tiny", 64, {}), marks=SLOW),
-            pytest.param(("densenet121", 64, {}), marks=SLOW),
-            pytest.param(("efficientnet_b0", 64, {}), marks=SLOW),
-            pytest.param(
-                ("googlenet", 64, {"aux_logits": False, "transform_input": True, "init_weights": False}),
-                marks=SLOW,
-            ),
-            pytest.param(
-                ("inception_v3", 96, {"aux_logits": False, "transform_input": True, "init_weights": False}),
-                marks=SLOW,
-            ),
-            pytest.param(("mnasnet0_5", 64, {}), marks=SLOW),
-            pytest.param(("mobilenet_v2", 64, {}), marks=SLOW),
-            pytest.param(("regnet_y_400mf", 64, {}), marks=SLOW),
-            pytest.param(("swin_t", 64, {}), marks=SLOW),
-            pytest.param(("vit_b_32", 224, {}), marks=SLOW),
-        ],
+        params=[*QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in THOROUGH)],
         ids=lambda param: param[0],
     )
     @classmethod
@@ -50,6 +57,17 @@ class TestTorchvisionContract(BackboneContract):
         torch.manual_seed(0)
         original = models.get_model(architecture, weights=None, **options)
         return make_case(f"torchvision/{architecture}@random", original, side)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", models.list_models(module=models))
+def test_every_classification_model_is_a_chain_with_a_head_to_replace(architecture: str) -> None:
+    with torch.device("meta"), torch.no_grad():
+        backbone = build(lookup(f"torchvision/{architecture}@random"))
+        assert backbone.num_blocks == lookup(f"torchvision/{architecture}").num_blocks
+        replace_head(backbone, 7, seed=0)
+        side = backbone.preprocessing.input_size
+        assert backbone(torch.empty(2, 3, side, side)).shape == (2, 7)
 
 
 def test_untrained_weights_do_not_depend_on_what_was_drawn_before() -> None:

@@ -114,3 +114,11 @@ def test_pretrained_minilm_knows_what_sentences_mean(minilm: Backbone) -> None:
         features = minilm.features((ids, (ids != 0).long(), torch.zeros_like(ids)))
     near, far = torch.nn.functional.cosine_similarity(features[:1], features[1:]).tolist()
     assert near > 0.4 > 0.2 > far
+
+
+def test_its_untrained_control_needs_no_hub_either(minilm: Backbone) -> None:
+    control = build(lookup(MINILM.replace("@pypi", "@random")))
+    assert control.preprocessing == minilm.preprocessing
+    pairs = list(zip(minilm.parameters(), control.parameters(), strict=True))
+    assert all(a.shape == b.shape for a, b in pairs)
+    assert not any(torch.equal(a, b) for a, b in pairs if a.ndim > 1)

@@ -45,8 +45,8 @@ class Carry:
         """Add an input to `graph` and what turns it back into the values."""
         x = graph.placeholder("x")
         if self.widths:
-            parts = graph.call_method("split", (x, list(self.widths), 1))
-            return {n: graph.call_function(operator.getitem, (parts, i)) for i, (n, _) in enumerate(self.items)}
+            vectors = graph.call_method("split", (x, list(self.widths), 1))
+            return {n: graph.call_function(operator.getitem, (vectors, i)) for i, (n, _) in enumerate(self.items)}
         sent = [node for node, kind in self.items if kind != "batch_size"]
         parts = {sent[0]: x}
         if not self.is_single:

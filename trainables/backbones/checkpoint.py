@@ -20,6 +20,9 @@ _CONTAINERS: Final = ("state_dict_ema", "model_ema", "state_dict", "model_state_
 _WRAPPERS: Final = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and Lightning put before every key."""
 
+_PICKLES: Final = (b"\x80", b"PK")
+"""How a pickle starts, alone and in the archive that torch writes."""
+
 _NUM_SHOWN: Final = 3
 
 
@@ -43,7 +46,7 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Tensor]:
         raise InvalidConfig(
             f"{file} holds no state dict; save one with torch.save(model.state_dict(), ...) or as safetensors"
         )
-    while (prefix := next(iter(state)).partition(".")[0] + ".") in _WRAPPERS and all(k.startswith(prefix) for k in state):
+    while prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in state)), ""):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
@@ -95,12 +98,14 @@ def _read(file: Path) -> Any:
             return load_file(file)
         return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "global" in str(error).lower():
-            raise InvalidConfig(
-                f"{file} would run code when it is read ({_reason(error)}); where you trust it, load it yourself "
-                "and save its state dict alone, with torch.save or as safetensors"
-            ) from error
-        raise _damaged(file, error) from error
+        with file.open("rb") as opened:
+            start = opened.read(2)
+        if not start.startswith(_PICKLES):
+            raise _damaged(file, error) from error
+        raise InvalidConfig(
+            f"{file} holds more than tensors and could run code when it is read ({_reason(error)}); where you trust "
+            "it, load it yourself and save its state dict alone, with torch.save or as safetensors"
+        ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise _damaged(file, error) from error
 
@@ -110,9 +115,9 @@ def _damaged(file: Path, error: Exception) -> WeightsUnavailable:
 
 
 def _reason(error: Exception) -> str:
-    """The line that names the cause: torch puts advice around it."""
+    """The line that names the cause, without the advice that torch puts around it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return next((line for line in lines if "GLOBAL" in line), lines[0])[:200]
+    return next((line for line in lines if "Unsupported" in line), lines[0]).partition(" Please ")[0][:200]
 
 
 def _unwrap(content: Any) -> dict[str, Tensor]:

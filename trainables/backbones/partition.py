@@ -87,6 +87,8 @@ def _cuts(program: Program, classifiers: Collection[str]) -> list[int]:
     head = _start_of_head(program, units[-1] + 1 if units else 0, calls[0])
     if head is None:
         raise TraceError("more than one value reaches its classifier")
+    if any(node.op == "get_attr" for node in program.nodes[head:]):
+        raise TraceError("its classifiers are weighed by parameters outside of any layer, which no new head can have")
     starts = _starts(program, units, is_loose=False)
     if _largest_share(program, [*starts, head]) > _COARSE:
         starts = max(starts, _starts(program, units, is_loose=True), key=len)
@@ -152,10 +154,10 @@ def _rank_as_features(program: Program, position: int) -> int | None:
     carried = program.carries[position]
     if carried is None or len(carried.tensors) < len(carried.items):
         return None
-    shapes = [program.trace.values[node].shape for node in carried.tensors]
+    values = [program.trace.values[node] for node in carried.tensors]
     if carried.is_single:
-        return 0 if all(size == 1 for size in shapes[0][2:]) else 2
-    return 1 if all(len(shape) == 2 for shape in shapes) else None
+        return 0 if all(size == 1 for size in values[0].shape[2:]) else 2
+    return 1 if all(value.ndim == 2 for value in values) else None
 
 
 def _is_dropout(program: Program, position: int) -> bool:
@@ -199,7 +201,7 @@ def _subgraph(program: Program, calls: list[fx.Node], entering: Carry, leaving: 
         if node not in copied:
             if program.trace.values[node] is None and node not in program.position:
                 return None
-            copied[node] = graph.node_copy(node, copy)  # type: ignore[arg-type]  # None is an argument too
+            copied[node] = graph.node_copy(node, copy)
         return copied[node]
 
     for node in calls:

@@ -11,7 +11,8 @@ from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
 from trainables.backbones.carry import Carry, carry
-from trainables.backbones.tracing import Trace, has_weights
+from trainables.backbones.tracing import Trace
+from trainables.backbones.unit import has_weights
 
 __all__ = ["Program"]
 
@@ -41,7 +42,7 @@ class Program:
         if not isinstance(result, fx.Node):
             raise TraceError(f"it must return one tensor, it returns {result!r}")
         if not isinstance(trace.values[result], Tensor):
-            raise TraceError(f"its shapes are unknown: {trace.values[result]}")
+            raise TraceError(f"it must return one tensor, it returns {trace.values[result]!r}")
         needed = _needed(trace, result)
         calls = [node for node in trace.graph.nodes if node in needed and node.op != "placeholder"]
         free = _free(model, calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Final
 
 import torch
@@ -40,7 +41,7 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
             f"torchvision has no classification model {spec.architecture!r}" + did_you_mean(spec.architecture, known)
         )
     weights = _weights(spec)
-    with _numbers_on_cpu():
+    with _NumbersOnCpu() if spec.architecture.startswith("regnet") else nullcontext():
         model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture, weights))
     classifier = _classifier_path(model, len(weights.meta["categories"]))
     if is_checkpoint_path(spec.weights):
@@ -55,7 +56,7 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
     return Backbone(spec, blocks, head, preprocessing)
 
 
-class _numbers_on_cpu(TorchFunctionMode):  # noqa: N801  # a context manager
+class _NumbersOnCpu(TorchFunctionMode):
     """RegNets read their widths from `torch.arange`, which has no numbers to read on the meta device."""
 
     def __torch_function__(

@@ -12,24 +12,35 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
+from trainables.backbones.unit import is_list_of_units
 from trainables.errors import InvalidConfig
 
-__all__ = ["BATCH", "Trace", "has_weights", "require_same_path", "trace"]
+__all__ = ["BATCH", "Trace", "require_same_path", "trace"]
 
 BATCH: Final = 1009
 """Batch size of the example: a prime that no model has as a width, so that the batch is recognised."""
 
-_LAYER_NAMESPACES = ("torch.nn.", "torchvision.ops.", "timm.layers.")
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_ELEMENTWISE = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.dropout._DropoutNd,
+    nn.GELU,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Sigmoid,
+    nn.SiLU,
+)
+"""What gives the shape it is given; computing that on the meta device is slow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +49,7 @@ class Trace:
 
     graph: fx.Graph
     values: dict[fx.Node, Any]
-    """What each node gives for the example: meta tensors, sizes; an exception where that is unknown."""
+    """What each node gives for the example: meta tensors, sizes; a `LookupError` where that is unknown."""
 
     scopes: dict[fx.Node, tuple[str, ...]]
     """Calls of modules each node was recorded in, outermost first; a leaf's own call is the last."""
@@ -82,13 +93,6 @@ def trace(
             return Trace(graph=graph, values=tracer.values, scopes=tracer.scopes, checks=tracer.checks)
 
 
-def has_weights(unit: nn.Module) -> bool:
-    """Whether it has parameters besides those of norms, which belong to the layer before them."""
-    return any(
-        True for module in unit.modules() if not isinstance(module, _NORMS) for _ in module.parameters(recurse=False)
-    )
-
-
 def require_same_path(found: object, expected: bool) -> None:
     """The recorded check of a branch.
 
@@ -96,7 +100,7 @@ def require_same_path(found: object, expected: bool) -> None:
         InvalidConfig: the input would take the other branch.
     """
     if bool(found) is not expected:
-        raise InvalidConfig("images of this size take another path through the model; use the backbone's own image size")
+        raise InvalidConfig("images of this size take another path through the model; leave image_size at its own")
 
 
 def _first_line(error: Exception) -> str:
@@ -133,7 +137,7 @@ class _Valued(fx.Proxy):
         value = self.tracer.known(self)
         if not isinstance(value, int) or (value and value % BATCH == 0):
             raise TraceError("a value that differs between batches is used as a constant")
-        self.tracer.to_bool(self == value)
+        self.tracer.to_bool(self.tracer.create_proxy("call_function", operator.eq, (self, value), {}))
         return value
 
     __int__ = __index__
@@ -171,7 +175,7 @@ class _UnitTracer(fx.Tracer):
             return True
         if self._holds_classifier(m):
             return False
-        opened = type(m) in _CONTAINERS or _holds_a_stack_of_units(m)
+        opened = is_list_of_units(m)
         return module_qualified_name in self._closed or not opened
 
     def _holds_classifier(self, module: nn.Module) -> bool:
@@ -181,7 +185,7 @@ class _UnitTracer(fx.Tracer):
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         if self._evaluating:
-            return forward(*args, **kwargs)
+            return args[0] if args and isinstance(m, _ELEMENTWISE) else forward(*args, **kwargs)
         path = self.path_of_module(m)
         self._num_calls += 1
         self._stack.append((f"{path}@{self._num_calls}", path))
@@ -208,7 +212,7 @@ class _UnitTracer(fx.Tracer):
         return node
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
-        proxy = super().create_proxy(*args, **kwargs)
+        proxy: Any = super().create_proxy(*args, **kwargs)
         value = self.values[proxy.node]
         if proxy.node.target in self._autowrapped:  # torch.fx marks the proxy they give
             return proxy
@@ -221,7 +225,7 @@ class _UnitTracer(fx.Tracer):
             return {key: proxy[key] for key in value}
         return proxy
 
-    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+    def iter(self, obj: Any) -> Iterator[Any]:
         return iter([obj[index] for index in range(len(self.known(obj)))])
 
     def to_bool(self, obj: fx.Proxy) -> bool:
@@ -239,61 +243,37 @@ class _UnitTracer(fx.Tracer):
             TraceError: that could not be computed.
         """
         value = self.values[proxy.node]
-        if isinstance(value, Exception):
-            raise TraceError(f"control flow depends on {proxy.node.name}, which is unknown: {_first_line(value)}")
+        if isinstance(value, LookupError):
+            raise TraceError(f"control flow depends on {proxy.node.name}, which is unknown: {value}")
         return value
 
     def _evaluate(self, node: fx.Node) -> Any:
         if node.op == "placeholder":
             return torch.empty(BATCH, *self._sample_shape, device="meta")
-        inputs = [self.values.get(n) for n in node.all_input_nodes]
-        unknown = next((v for v in inputs if isinstance(v, Exception)), None)
+        inputs = [self.values[value] for value in node.all_input_nodes]
+        unknown = next((value for value in inputs if isinstance(value, LookupError)), None)
         if unknown is not None:
             return unknown
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n])
         self._evaluating = True
         try:
             with torch.device("meta"), torch.no_grad():
-                return self._run(node, args, kwargs)
+                return _run(self._twin, node, args, kwargs)
         except Exception as error:
-            return error
+            return LookupError(_first_line(error))
         finally:
             self._evaluating = False
 
-    def _run(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        target: Any = node.target
-        if node.op == "call_function":
-            return target(*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], target)(*args[1:], **kwargs)
-        if node.op == "call_module":
-            return self._twin.get_submodule(target)(*args, **kwargs)
-        value: Any = self._twin
-        for part in target.split("."):
-            value = getattr(value, part)
-        return value
 
-
-def _is_layer(module: nn.Module) -> bool:
-    """Whether a library of plain layers defines it; bare containers are not layers."""
-    return type(module) not in _CONTAINERS and type(module).__module__.startswith(_LAYER_NAMESPACES)
-
-
-def _holds_a_stack_of_units(module: nn.Module) -> bool:
-    """Whether a container inside (or the module itself) lists units: a stage, an encoder.
-
-    A module whose children are units of one type is such a container, whatever its class.
-    """
-    for holder in module.modules():
-        if _is_layer(holder):
-            continue
-        children = list(holder.children())
-        units = [child for child in children if _is_unit(child)]
-        is_list = len(units) == len(children) > 1 and len({type(unit) for unit in units}) == 1
-        if units and (is_list or isinstance(holder, _CONTAINERS)):
-            return True
-    return False
-
-
-def _is_unit(module: nn.Module) -> bool:
-    return not _is_layer(module) and type(module) not in _CONTAINERS and has_weights(module)
+def _run(twin: nn.Module, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    target: Any = node.target
+    if node.op == "call_function":
+        return target(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], target)(*args[1:], **kwargs)
+    if node.op == "call_module":
+        return twin.get_submodule(target)(*args, **kwargs)
+    value: Any = twin
+    for part in target.split("."):
+        value = getattr(value, part)
+    return value

@@ -11,7 +11,7 @@ from trainables.backbones.chain import Backbone
 from trainables.backbones.hf.audio import AUDIO
 from trainables.backbones.hf.checkpoint import TRUST_VARIABLE, Checkpoint
 from trainables.backbones.hf.family import Family
-from trainables.backbones.hf.packaged import packaged_folder
+from trainables.backbones.hf.packaged import is_installed, packaged_folder
 from trainables.backbones.hf.part import Layout, Part, hold_constants
 from trainables.backbones.hf.pooling import cut_with_pooling, sentence_pooling
 from trainables.backbones.hf.preprocessing import load_extractor, load_tokenizer
@@ -61,7 +61,8 @@ def build_hf(spec: BackboneSpec) -> Backbone:
 
 
 def _checkpoint(spec: BackboneSpec) -> Checkpoint:
-    if spec.weights == PACKAGED:
+    # The untrained control needs the layout and the tokenizer only, which a package has as well as the hub.
+    if spec.weights == PACKAGED or (spec.weights == RANDOM and is_installed(spec.architecture)):
         return Checkpoint(str(packaged_folder(spec.architecture)))
     revision = None if spec.weights == RANDOM else spec.weights
     if spec.architecture.startswith((".", "/", "~")):

@@ -11,7 +11,7 @@ from typing import Final
 
 from trainables.errors import MissingExtra, UnknownName, WeightsUnavailable
 
-__all__ = ["PACKAGED_FOLDERS", "PackagedFolder", "packaged_folder"]
+__all__ = ["PACKAGED_FOLDERS", "PackagedFolder", "is_installed", "packaged_folder"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +46,12 @@ PACKAGED_FOLDERS: Final = {
     ),
 }
 """Sentence encoder of 6 layers (Apache-2.0); the weights are those of the model's own repository on the hub."""
+
+
+def is_installed(name: str) -> bool:
+    """Whether a package that is on this machine carries the checkpoint that is called `name` on the hub."""
+    packaged = PACKAGED_FOLDERS.get(name)
+    return packaged is not None and importlib.util.find_spec(packaged.distribution.replace("-", "_")) is not None
 
 
 def packaged_folder(name: str) -> Path:
