@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from shell import Shell
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Encoded samples; shared, as a user's sweeps share theirs."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def new_shell(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterator[Callable[[str], Shell]]:
+    with contextlib.ExitStack() as stack:
+
+        def new_shell(name: str) -> Shell:
+            # Ray puts sockets there, whose paths may hold 107 characters: not below pytest's folders.
+            ray_folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
+            stack.callback(shutil.rmtree, ray_folder, ignore_errors=True)
+            return Shell(tmp_path_factory.mktemp(name), ray_folder, shared_cache)
+
+        yield new_shell

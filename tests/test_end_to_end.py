@@ -9,11 +9,8 @@ import contextlib
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,9 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from mlflow_server import Server, free_port
 from PIL import Image
+from shell import TORCH_HOME, Done, Shell
 
 from orchestrator.folder import SweepFolder, list_sweeps
 from orchestrator.ranking import rank
@@ -39,9 +36,6 @@ pytestmark = [
 ]
 
 LITE0 = "timm/tf_efficientnet_lite0"
-TORCH_HOME = Path(__file__).resolve().parents[2] / "shared" / "assets" / "torch"
-"""Official torchvision weights, where a machine has them."""
-
 BUDGET = {"trials": 4, "random_trials": 3, "max_epochs": 2}
 DIGITS = {"name": "digits", "num_train": 120, "num_val": 60, "num_test": 120, "image_size": 32}
 SMALL: dict[str, Any] = {
@@ -53,91 +47,6 @@ SMALL: dict[str, Any] = {
     "finetune": {"batch_size": 20},
     "resources": {"gpus_per_trial": 0},
 }
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that ended."""
-
-    code: int
-    out: str
-    err: str
-    seconds: float
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
-class Shell:
-    """Runs commands in a folder of its own, with a Ray of its own."""
-
-    def __init__(self, folder: Path, ray_folder: Path, cache: Path) -> None:
-        self.folder = folder
-        self.storage = folder / "sweeps"
-        self.ray_folder = ray_folder
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))},
-            "RAY_TMPDIR": str(ray_folder),
-            "ORCHESTRATOR_CACHE": str(cache),
-            "TORCH_HOME": str(TORCH_HOME if TORCH_HOME.is_dir() else cache / "torch"),
-        }
-
-    def write(self, config: dict[str, Any]) -> str:
-        file = self.folder / f"{config['name']}.yaml"
-        file.write_text(yaml.safe_dump(config))
-        return str(file)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *arguments],
-            cwd=self.folder,
-            env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *arguments: str, timeout_s: float = 240) -> Done:
-        begin = time.perf_counter()
-        process = self.start(*arguments)
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            raise
-        return Done(process.returncode, out, err, time.perf_counter() - begin)
-
-    def sweep(self) -> SweepFolder:
-        """The only one."""
-        [folder] = list_sweeps(self.storage)
-        return folder
-
-    def num_workers(self) -> int:
-        """Processes that trained, as Ray's own logs name them."""
-        logs = self.ray_folder.glob("ray/session_2*/logs/worker-*.out")
-        return sum(":actor_name:" in log.read_text(errors="replace") for log in logs)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Decoded images; shared, as a user's sweeps share theirs."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def new_shell(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Callable[[str], Shell]]:
-    with contextlib.ExitStack() as stack:
-
-        def new_shell(name: str) -> Shell:
-            # Ray puts sockets there, whose paths may hold 107 characters: not below pytest's folders.
-            ray_folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
-            stack.callback(shutil.rmtree, ray_folder, ignore_errors=True)
-            return Shell(tmp_path_factory.mktemp(name), ray_folder, cache)
-
-        yield new_shell
 
 
 @pytest.fixture(scope="module")
