@@ -163,5 +163,6 @@ class TestTexts:
 
     def test_the_ranking_says_r2_and_starts_from_no_skill(self, done: Done) -> None:
         assert done.code == 0, done.err
-        [ranked] = done.document["rankings"] if "rankings" in done.document else [done.document]
-        assert "r2" in json.dumps(ranked)
+        rows = done.document["ranking"]
+        assert {row["test_metric"] for row in rows} == {"r2"}
+        assert {row["chance"] for row in rows} == {0.0}

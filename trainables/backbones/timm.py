@@ -10,6 +10,7 @@ from trainables.backbones.chain import Backbone
 from trainables.backbones.checkpoint import load_local
 from trainables.backbones.hub import hub_offline, require_hub
 from trainables.backbones.partition import partition
+from trainables.backbones.unit import num_outputs
 from trainables.backbones.weights import PACKAGED_WEIGHTS, load_packaged
 from trainables.catalog import PACKAGED, RANDOM, BackboneSpec, is_checkpoint_path
 from trainables.errors import UnknownName, WeightsUnavailable, did_you_mean
@@ -120,14 +121,8 @@ def _classifier_paths(model: nn.Module, spec: BackboneSpec) -> list[str]:
         for layer in holder.modules()
     }
     paths: list[str] = [
-        path for path, module in model.named_modules() if module in within and _num_outputs(module) == model.num_classes
+        path for path, module in model.named_modules() if module in within and num_outputs(module) == model.num_classes
     ]
     if not paths:
         raise UnknownName(f"timm/{spec.architecture} ends in no linear classifier, so it has no head to replace")
     return paths
-
-
-def _num_outputs(layer: nn.Module) -> int | None:
-    if isinstance(layer, nn.Linear):
-        return layer.out_features
-    return layer.out_channels if isinstance(layer, nn.Conv2d) else None

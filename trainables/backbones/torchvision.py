@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from trainables.backbones.chain import Backbone
 from trainables.backbones.checkpoint import load_local
 from trainables.backbones.partition import partition
+from trainables.backbones.unit import num_outputs
 from trainables.backbones.weights import load_published
 from trainables.catalog import RANDOM, BackboneSpec, is_checkpoint_path
 from trainables.errors import UnknownName, did_you_mean
@@ -97,12 +98,7 @@ def _options(architecture: str, weights: Any) -> dict[str, Any]:
 
 def _classifier_path(model: nn.Module, num_classes: int) -> str:
     """The last layer in order of definition with one output per class."""
-    paths: list[str] = [
-        path
-        for path, module in model.named_modules()
-        if (isinstance(module, nn.Linear) and module.out_features == num_classes)
-        or (isinstance(module, nn.Conv2d) and module.out_channels == num_classes)
-    ]
+    paths: list[str] = [path for path, module in model.named_modules() if num_outputs(module) == num_classes]
     return paths[-1]
 
 

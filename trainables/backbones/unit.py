@@ -1,10 +1,10 @@
-"""What is kept whole when a model is cut: residual units, transformer layers, plain layers."""
+"""What the layers of a model are: units, kept whole when it is cut, lists of units, and classifiers."""
 
 from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["has_weights", "is_list_of_units"]
+__all__ = ["has_weights", "is_list_of_units", "num_outputs"]
 
 _LAYER_NAMESPACES = ("torch.nn.", "torchvision.ops.", "timm.layers.")
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -31,6 +31,13 @@ def is_list_of_units(module: nn.Module) -> bool:
         if units and (is_list or isinstance(holder, _CONTAINERS)):
             return True
     return False
+
+
+def num_outputs(layer: nn.Module) -> int | None:
+    """Of a linear or convolutional layer; None for any other."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else None
 
 
 def _is_unit(module: nn.Module) -> bool:
