@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainables.backbones.weights import require_network
 from trainables.errors import WeightsUnavailable
+from trainables.network import require_network
 
 __all__ = ["hub_offline", "require_hub"]
 

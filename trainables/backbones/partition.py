@@ -120,14 +120,15 @@ def _takes_all(program: Program, entered: list[int], carried: Carry, *, is_loose
     """Whether the calls at `entered` take all that is carried, and no tensor is a shortcut around them.
 
     What the next unit takes as well is no shortcut: a cell may take the outputs of the two before it.
-    Loosely, numbers may wait for a later call and tensors may be taken again by all that follow.
+    Loosely, what is no tensor of the batch may wait for a later call, and tensors of the batch may be taken
+    again by all that follow.
     """
     if len(carried.tensors) > _MAX_TENSORS:
         return False
     taken = {value for index in entered for value in program.nodes[index].all_input_nodes}
     after = next((unit for unit in program.units if unit > entered[-1]), len(program.nodes))
     for node, kind in carried.items:
-        is_taken = node in taken or kind == "batch_size" or (is_loose and kind == "number")
+        is_taken = node in taken or kind == "batch_size" or (is_loose and kind != "batch")
         may_stay = is_loose or kind != "batch" or len(carried.tensors) == 1
         if not is_taken or not (may_stay or program.last_use[node] <= after):
             return False

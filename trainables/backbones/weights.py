@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
-import socket
-import urllib.request
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
 
 from trainables.errors import InvalidConfig, MissingExtra, WeightsUnavailable
+from trainables.network import require_network
 
 __all__ = [
     "PACKAGED_WEIGHTS",
@@ -24,7 +22,6 @@ __all__ = [
     "load_packaged",
     "load_published",
     "packaged_path",
-    "require_network",
 ]
 
 StateDict = dict[str, Tensor]
@@ -107,27 +104,6 @@ def load_published(url: str) -> StateDict:
     _verify(path, _hash_prefix(path.name) or "")
     state: StateDict = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def require_network(url: str, missing: str) -> None:
-    """Refuse at once where the host of `url` is out of reach.
-
-    The hub clients retry for most of a minute before they say the same. Behind a proxy the host cannot
-    be asked directly, so nothing is refused there.
-
-    Raises:
-        WeightsUnavailable: the host does not resolve or does not answer within 3 s.
-    """
-    host = urlsplit(url).hostname or url
-    if "https" in urllib.request.getproxies():
-        return
-    try:
-        socket.create_connection((host, 443), timeout=3).close()
-    except OSError as error:
-        raise WeightsUnavailable(
-            f"{missing} and {host} is out of reach ({error}); fetch them once on a machine with network "
-            "and bring the cache folder along, or use '@random' for an untrained control"
-        ) from error
 
 
 def _hash_prefix(file_name: str) -> str | None:

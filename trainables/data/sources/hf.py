@@ -125,7 +125,7 @@ def _offline() -> Iterator[None]:
 def _require_hub(missing: str) -> None:
     from huggingface_hub import constants
 
-    from trainables.backbones.weights import require_network
+    from trainables.network import require_network
 
     if constants.HF_HUB_OFFLINE:
         raise WeightsUnavailable(missing)

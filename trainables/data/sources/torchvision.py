@@ -152,7 +152,7 @@ def _quick_where_out_of_reach(host: str) -> Iterator[None]:
 
     The download is tried all the same: it unpacks archives that lie there already, and only then asks.
     """
-    from trainables.backbones.weights import require_network
+    from trainables.network import require_network
 
     before = socket.getdefaulttimeout()
     try:
