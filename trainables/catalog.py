@@ -82,7 +82,8 @@ def lookup(name: str) -> BackboneSpec:
             Whether the architecture exists is known to its source only, so that is found when it is built.
     """
     source, slash, rest = name.partition("/")
-    architecture, at, weights = rest.rpartition("@") if "@" in rest else (rest, "", "")
+    # The path of a checkpoint may hold an @, and so may that of a folder of transformers.
+    architecture, at, weights = rest.rpartition("@") if source == "hf" and "@" in rest else rest.partition("@")
     if source not in SOURCES and source not in plugin_sources():
         known = ", ".join([*SOURCES, *plugin_sources()])
         raise UnknownName(f"backbone {name!r}: the part before '/' must be one of {known}" + _nearest(name))

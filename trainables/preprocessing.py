@@ -48,6 +48,9 @@ class ImagePreprocessing:
     crop_frac: float
     """Side of the central crop as a share of the resized side, in (0, 1]."""
 
+    crop_mode: str = "center"
+    """``center`` resizes the shorter side and keeps the shape; ``squash`` resizes both to one length first."""
+
     def on_device(self) -> Normalize:
         """The last step, applied to a batch of uint8 pixels on the device."""
         return Normalize(self.mean, self.std)

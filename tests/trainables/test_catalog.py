@@ -23,6 +23,8 @@ from trainables.errors import UnknownName
         ("timm/tf_efficientnet_lite0", "timm", "tf_efficientnet_lite0", "pypi"),
         ("timm/tf_efficientnet_lite0@in1k", "timm", "tf_efficientnet_lite0", "in1k"),
         ("hf/google/bert@main", "hf", "google/bert", "main"),
+        ("torchvision/resnet18@./a@b/c.pth", "torchvision", "resnet18", "./a@b/c.pth"),
+        ("hf/./a@b/bert@random", "hf", "./a@b/bert", "random"),
     ],
 )
 def test_a_name_is_source_architecture_and_weights(

@@ -54,14 +54,22 @@ def test_images_are_what_torchvisions_transform_makes_of_them(cache: Path) -> No
             require_alike(ours, transform(natural(SIZES[row], row)) * std + mean)
 
 
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
 @pytest.mark.parametrize("crop_frac", [0.875, 0.9, 0.95, 1.0])
-def test_images_are_what_timms_transform_makes_of_them(crop_frac: float, cache: Path) -> None:
+def test_images_are_what_timms_transform_makes_of_them(crop_frac: float, crop_mode: str, cache: Path) -> None:
     import timm.data
 
-    transform = timm.data.create_transform((3, 224, 224), interpolation="bicubic", crop_pct=crop_frac, normalize=False)
+    transform = timm.data.create_transform(
+        (3, 224, 224), interpolation="bicubic", crop_pct=crop_frac, crop_mode=crop_mode, normalize=False
+    )
     to_tensor = transforms.Compose([*transform.transforms[:2], transforms.ToTensor()])
     preprocessing = ImagePreprocessing(
-        input_size=224, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", crop_frac=crop_frac
+        input_size=224,
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
+        interpolation="bicubic",
+        crop_frac=crop_frac,
+        crop_mode=crop_mode,
     )
     for row, ours in enumerate(decoded(preprocessing)):
         require_alike(ours, to_tensor(natural(SIZES[row], row)))

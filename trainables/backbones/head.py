@@ -76,7 +76,7 @@ def _renew(backbone: Backbone, path: str, module: nn.Module, generator: torch.Ge
         _draw(module, _DENSE_STD, generator)
     elif callable(reset := getattr(module, "reset_parameters", None)):
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            torch.default_generator.manual_seed(int(torch.randint(2**31, (), generator=generator, device="cpu")))
             reset()
     else:
         raise InvalidConfig(

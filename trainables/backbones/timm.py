@@ -51,6 +51,8 @@ def _preprocessing(data: dict[str, Any]) -> ImagePreprocessing:
         interpolation=data["interpolation"],
         # A share above 1 is a smaller image with a border, and only ever used to evaluate.
         crop_frac=min(1.0, data["crop_pct"]),
+        # The third, padding to a square, is that of three architectures: their images are cropped instead.
+        crop_mode="squash" if data["crop_mode"] == "squash" else "center",
     )
 
 

@@ -33,8 +33,9 @@ _VERSION: Final = 2
 def encode_images(source: Source, side: int, preprocessing: ImagePreprocessing, *, retry: bool) -> Encoded:
     """All images of `source` as uint8, shape (n, 3, side, side).
 
-    The shorter side is resized to ``side / crop_frac``, rounded down as timm does, and the central square kept;
-    a framed source is resized to `side` and nothing cropped. Cores decode in parallel.
+    The shorter side (both, if `crop_mode` is ``squash``) is resized to ``side / crop_frac``, rounded down as timm
+    does, and the central square kept; a framed source is resized to `side` and nothing cropped. Cores decode in
+    parallel.
 
     Args:
         source: of images.
@@ -50,7 +51,7 @@ def encode_images(source: Source, side: int, preprocessing: ImagePreprocessing, 
     num, width = len(source.names), 3 * side * side
 
     def convert(image: Image.Image) -> tuple[Bytes, int]:
-        square = _square(image, side, crop_frac, resampling)
+        square = _square(image, side, crop_frac, resampling, squash=preprocessing.crop_mode == "squash")
         return np.asarray(square).transpose(2, 0, 1).reshape(-1), _fingerprint(image)
 
     reader = Reader(source, convert, num_cores())
@@ -68,7 +69,7 @@ def encode_images(source: Source, side: int, preprocessing: ImagePreprocessing, 
 
     found = stored(
         "images",
-        f"{_VERSION}-{source.key}-{side}-{crop_frac:.6f}-{preprocessing.interpolation}",
+        f"{_VERSION}-{source.key}-{side}-{crop_frac:.6f}-{preprocessing.interpolation}-{preprocessing.crop_mode}",
         num,
         write,
         num_bytes=num * width,
@@ -97,13 +98,17 @@ def _fingerprint(image: Image.Image) -> int:
     return int.from_bytes(content.digest(), "little")
 
 
-def _square(image: Image.Image, side: int, crop_frac: float, resampling: Image.Resampling) -> Image.Image:
-    """Shorter side to ``side / crop_frac``, central square of `side`; only what is kept is computed."""
+def _square(
+    image: Image.Image, side: int, crop_frac: float, resampling: Image.Resampling, *, squash: bool
+) -> Image.Image:
+    """Shorter side (both, if squashed) to ``side / crop_frac``, central square of `side`; only what is kept is
+    computed."""
     # Where crop_frac is itself the quotient of two whole numbers the division must give the whole number.
     shorter = math.floor(side / crop_frac + 1e-6)
     # The crop as a box in the original: a panorama of 20,000 x 1 pixels would otherwise be blown up to
     # gigabytes of which one square is kept.
-    (left, right), (top, bottom) = (_crop(length, length * shorter // min(image.size), side) for length in image.size)
+    resized = [shorter if squash else length * shorter // min(image.size) for length in image.size]
+    (left, right), (top, bottom) = (_crop(*lengths, side) for lengths in zip(image.size, resized, strict=True))
     return image.resize((side, side), resampling, box=(left, top, right, bottom))
 
 
