@@ -8,6 +8,7 @@ architecture that is not in it is just as usable: its facts are None until it is
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -86,7 +87,9 @@ def lookup(name: str) -> BackboneSpec:
     architecture, at, weights = rest.rpartition("@") if source == "hf" and "@" in rest else rest.partition("@")
     if source not in SOURCES and source not in plugin_sources():
         known = ", ".join([*SOURCES, *plugin_sources()])
-        raise UnknownName(f"backbone {name!r}: the part before '/' must be one of {known}" + _nearest(name))
+        raise UnknownName(
+            f"backbone {name!r}: the part before '/' must be one of {known}" + _nearest_source(source, rest)
+        )
     if not slash or not architecture or (at and not weights):
         raise UnknownName(
             f"backbone {name!r}: expected source/architecture[@weights], "
@@ -117,6 +120,15 @@ def is_checkpoint_path(weights: str | None) -> bool:
 def known_architectures() -> tuple[str, ...]:
     """``source/architecture`` of every row of the facts table, sorted."""
     return tuple(sorted(_facts()))
+
+
+def _nearest_source(source: str, rest: str) -> str:
+    """The name with its source put right, if that is all that is wrong with it; else the source alone."""
+    close = difflib.get_close_matches(source, [*SOURCES, *plugin_sources()], n=1)
+    if not close:
+        return _nearest(f"{source}/{rest}")
+    corrected = f"{close[0]}/{rest}"
+    return f"; did you mean {corrected if corrected.partition('@')[0] in _facts() else close[0]!r}?"
 
 
 def _nearest(name: str) -> str:
