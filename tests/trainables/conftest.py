@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from PIL import Image
 
 from trainables.backbones import Backbone, build
 from trainables.catalog import lookup
-from trainables.config import TaskSpec
+from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Task, load_task
+from trainables.finetune import Finetuner
 from trainables.preprocessing import ImagePreprocessing
 
 
@@ -49,6 +51,17 @@ def digits(small: Backbone) -> Task:
     """75 digits at 32 px: 33 to train on (a batch of 8 leaves one over), 20 to validate, 22 to test."""
     spec = TaskSpec(name="digits", image_size=32, num_train=33, num_val=20, num_test=22)
     return load_task(spec, small.preprocessing)
+
+
+@pytest.fixture
+def make(small: Backbone, digits: Task) -> Callable[..., Finetuner]:
+    """A fine-tuner of `small`, on `digits` unless told another task, with options of its configuration."""
+
+    def make(task: Task = digits, **options: Any) -> Finetuner:
+        config = {"backbone": small.spec.name, "batch_size": 8, "max_epochs": 2, "learning_rate": 1e-3, **options}
+        return Finetuner(FinetuneConfig(**config), small, task, torch.device("cpu"))
+
+    return make
 
 
 @pytest.fixture

@@ -31,15 +31,6 @@ TIMES = ("train_s", "eval_s")
 Make = Callable[..., Finetuner]
 
 
-@pytest.fixture
-def make(small: Backbone, digits: Task) -> Make:
-    def make(task: Task = digits, **options: Any) -> Finetuner:
-        config = {"backbone": NAME, "batch_size": 8, "max_epochs": 2, "learning_rate": 1e-3, **options}
-        return Finetuner(FinetuneConfig(**config), small, task, torch.device("cpu"))
-
-    return make
-
-
 def measured(metrics: EpochMetrics) -> EpochMetrics:
     """Without what the clock says."""
     return replace(metrics, train_s=0.0, eval_s=0.0)

