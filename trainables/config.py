@@ -20,6 +20,7 @@ __all__ = [
     "Precision",
     "Schedule",
     "TaskSpec",
+    "require",
 ]
 
 _Rule: TypeAlias = tuple[str, str, bool]
@@ -107,7 +108,7 @@ class FinetuneConfig:
         if self.tune_window is not None:
             # JSON knows lists only; equal configurations must be equal and hashable.
             object.__setattr__(self, "tune_window", tuple(self.tune_window))
-        _require(self, self._rules())
+        require(self, self._rules())
 
     def _rules(self) -> list[_Rule]:
         def finite(value: float) -> bool:
@@ -236,7 +237,7 @@ class TaskSpec:
             ("few_shot", "None where num_train is given", self.few_shot is None or self.num_train is None),
             ("few_shot", "None but for classification", self.few_shot is None or self.kind == "classification"),
         ]
-        _require(self, rules)
+        require(self, rules)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,7 +281,8 @@ class EpochMetrics:
     """Whether `val_score` is the highest so far (the first of equals)."""
 
 
-def _require(config: object, rules: list[_Rule]) -> None:
+def require(config: object, rules: list[_Rule]) -> None:
+    """Raises InvalidConfig with every broken rule: a field, what it must be, whether it is."""
     broken = [f"{name} must be {rule}, got {getattr(config, name)!r}" for name, rule, ok in rules if not ok]
     if broken:
         raise InvalidConfig("; ".join(broken))
