@@ -10,6 +10,7 @@ from trainables.errors import InvalidConfig
 from trainables.modality import Modality
 
 __all__ = [
+    "AugmentationName",
     "ClassWeight",
     "EpochMetrics",
     "FinetuneConfig",
@@ -31,6 +32,7 @@ Schedule = Literal["cosine", "constant", "step"]
 Precision = Literal["auto", "fp32", "bf16"]
 HeadInit = Literal["random", "probe"]
 ClassWeight = Literal["none", "balanced"]
+AugmentationName = Literal["none", "flip", "crop_flip"]
 Kind = Literal["classification", "multilabel", "regression"]
 OnBadSample = Literal["stop", "skip"]
 
@@ -98,6 +100,14 @@ class FinetuneConfig:
     """``balanced`` weighs each class in the loss by the inverse of its share of the training samples, and
     each label of a multi-label task's positives by negatives over positives. Metrics are never weighted."""
 
+    augmentation: AugmentationName = "none"
+    """Of training images: ``flip`` mirrors one half of them, ``crop_flip`` shifts all by up to an eighth of the
+    side as well."""
+
+    augment_views: int = 0
+    """0 draws new views in every epoch; k > 0 shows each image in the same k views in turn, whatever the
+    seed, so that the activations of frozen blocks can be kept."""
+
     precision: Precision = "auto"
     """``bf16`` is autocast (parameters stay in fp32); ``auto`` is bf16 on CUDA and fp32 elsewhere."""
 
@@ -141,6 +151,13 @@ class FinetuneConfig:
             ("schedule", f"one of {get_args(Schedule)}", self.schedule in get_args(Schedule)),
             ("head_init", f"one of {get_args(HeadInit)}", self.head_init in get_args(HeadInit)),
             ("class_weight", f"one of {get_args(ClassWeight)}", self.class_weight in get_args(ClassWeight)),
+            ("augment_views", ">= 0", self.augment_views >= 0),
+            ("augment_views", "0 without augmentation", self.augmentation != "none" or self.augment_views == 0),
+            (
+                "augmentation",
+                f"one of {get_args(AugmentationName)}",
+                self.augmentation in get_args(AugmentationName),
+            ),
             ("precision", f"one of {get_args(Precision)}", self.precision in get_args(Precision)),
         ]
 

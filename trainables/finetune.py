@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainables.augmentation import Augmentation, make_augmentation
 from trainables.backbones import Backbone, replace_head
 from trainables.batches import batch_sizes, epoch_batches, eval_batches
 from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Split, Task
-from trainables.errors import Diverged, FrozenMoved, InvalidConfig
-from trainables.freezing import freeze, frozen_digest, moving_state
+from trainables.errors import Diverged, FrozenMoved
+from trainables.execution import Execution
+from trainables.fitting import require_fitting_images
+from trainables.freezing import (
+    block_digests,
+    copy_tuned,
+    first_tuned,
+    frozen_checksum,
+    frozen_digest,
+    moving_state,
+)
 from trainables.objective import Quality
-from trainables.optimization import Anchor, make_optimizer, make_schedule
-from trainables.preprocessing import ImagePreprocessing, State
-from trainables.probe import fit_head
+from trainables.prefix import Prefix
+from trainables.preprocessing import State
+from trainables.probe import STRENGTHS, fit_head
+from trainables.step import TrainStep
 
 __all__ = ["Finetuner", "TestMeasurement", "default_device"]
+
+_AS_USUAL: Final = Execution()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,35 +68,61 @@ class Finetuner:
         pretrained: a backbone as built; it is not changed.
         task: data, preprocessed as this backbone wants them.
         device: None is `default_device()`.
+        execution: how it is computed.
+        num_runs: how many runs are expected to share this one's frozen blocks; decides whether a cache of
+            their activations pays.
 
     Raises:
-        InvalidConfig: the freeze depth, the window or the size of the images does not fit the backbone.
+        InvalidConfig: the freeze depth, the window, the augmentation or the size of the images does not
+            fit the backbone.
         DataError: the loss shall be weighted by class and the task has no classes.
     """
 
     def __init__(
-        self, config: FinetuneConfig, pretrained: Backbone, task: Task, device: torch.device | None = None
+        self,
+        config: FinetuneConfig,
+        pretrained: Backbone,
+        task: Task,
+        device: torch.device | None = None,
+        execution: Execution = _AS_USUAL,
+        num_runs: int = 1,
     ) -> None:
+        require_fitting_images(pretrained, task)
         self.config = config
         self.task = task
         self.device = device or default_device()
         self.epoch = 0
-        self.step = 0
         self.best: EpochMetrics | None = None
         self._best_state: dict[str, Tensor] = {}
-        backbone = copy.deepcopy(pretrained)
+        backbone = copy_tuned(pretrained, *(config.tune_window or (config.freeze_depth,)))
         replace_head(backbone, task.objective.num_outputs, config.seed)
-        freeze(backbone, *(config.tune_window or (config.freeze_depth,)))
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
-        self.frozen_digest = frozen_digest(self.backbone)
-        self._optimizer = make_optimizer(config, self.backbone)
-        self._schedule = make_schedule(config, self._optimizer, self.steps_per_epoch * config.max_epochs)
-        self._anchor = Anchor(self.backbone, config.stay_near)
-        self._prepare = task.preprocessing.on_device().to(self.device)
+        self._digests = block_digests(pretrained)
+        self.frozen_digest = frozen_digest(self.backbone, self._digests)
+        self._frozen_checksum = frozen_checksum(self.backbone)
+        self._execution = execution
+        self._augmentation = make_augmentation(config, task)
+        self._prefix = self._make_prefix(
+            first_tuned(backbone), num_runs * config.max_epochs, augmentation=self._augmentation
+        )
         self._weight: Tensor | None = None
         if config.class_weight == "balanced":
             self._weight = task.objective.balanced_weight(task.train.targets).to(self.device)
-        self._require_fitting_images()
+        self._step = TrainStep(
+            config,
+            self.backbone,
+            self._prefix.depth,
+            task.objective,
+            num_steps=self.steps_per_epoch * config.max_epochs,
+            weight=self._weight,
+            device=self.device,
+            execution=execution,
+        )
+
+    @property
+    def step(self) -> int:
+        """Optimizer updates so far."""
+        return self._step.num_done
 
     @property
     def steps_per_epoch(self) -> int:
@@ -164,19 +201,17 @@ class Finetuner:
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
         """Outputs (n, num_outputs) and targets (n, ...) of a split, in eval mode, on the CPU."""
-        return self._run(split, self._forward), split.targets
+        return self._run(split, self._prefix, self._step.forward), split.targets
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on from the last completed epoch; frozen blocks are left out."""
         return {
             "epoch": self.epoch,
-            "step": self.step,
             "moving": moving_state(self.backbone),
             "best": self.best,
             "best_moving": self._best_state,
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
             "frozen_digest": self.frozen_digest,
+            **self._step.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -190,102 +225,71 @@ class Finetuner:
                 f"the {len(self.backbone.frozen)} frozen blocks of {self.config.backbone} differ from those "
                 "the saved state was trained behind; resume with the same weights and freeze_depth"
             )
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch = state["epoch"]
         self.best, self._best_state = state["best"], state["best_moving"]
         self._load_moving_state(state["moving"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        self._step.load_state_dict(state)
+
+    def _make_prefix(self, depth: int, num_passes: int, *, augmentation: Augmentation | None) -> Prefix:
+        return Prefix(
+            self.backbone,
+            self.task,
+            depth,
+            digests=self._digests,
+            device=self.device,
+            precision=self.config.precision,
+            execution=self._execution,
+            num_passes=num_passes,
+            augmentation=augmentation,
+        )
 
     def _train_pass(self) -> float:
         """One pass over the training split; the mean loss over its samples."""
         self.backbone.train()
+        seed = self._epoch_seed()
+        if self._augmentation is not None:
+            self._augmentation.begin(self.epoch, seed)
         devices = [self.device] if self.device.type == "cuda" else []
         # Dropout draws from the global generators: fork them and seed each epoch anew, so that its draws
         # are its own whatever ran before it in this process, or in the process it is resumed from.
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self._epoch_seed())
+            torch.manual_seed(seed)
             # Summed on the device: reading a loss at every step would stall the GPU for each.
             total = torch.zeros((), device=self.device)
             for positions in epoch_batches(self.task.train, self.config.batch_size):
-                inputs, targets = self.task.train.batch(positions)
-                total += self._train_step(inputs, targets.to(self.device, non_blocking=True)) * len(positions)
+                state = self._prefix.batch(self.task.train, positions, augmented=True)
+                targets = self.task.train.targets[positions].to(self.device, non_blocking=True)
+                total += self._step(state, targets) * len(positions)
         return float(total) / len(self.task.train)
 
     def _epoch_seed(self) -> int:
         return int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
 
-    def _train_step(self, inputs: State, targets: Tensor) -> Tensor:
-        loss = self.task.objective.loss(self._forward(inputs).float(), targets, self._weight)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._anchor.add_gradient()
-        self._optimizer.step()
-        self._schedule.step()
-        self.step += 1
-        return loss.detach()
-
-    def _forward(self, inputs: State) -> Tensor:
-        x = self._on_device(inputs)
-        with self._autocast():
-            outputs: Tensor = self.backbone(x)
-        return outputs
-
-    def _features(self, inputs: State) -> Tensor:
-        x = self._on_device(inputs)
-        with self._autocast():
-            features = self.backbone.features(x)
-        if not isinstance(features, Tensor):
-            raise TypeError(f"{self.config.backbone}: the last block must give one tensor")
-        return features
-
-    def _on_device(self, inputs: State) -> State:
-        if isinstance(inputs, Tensor):
-            x: State = self._prepare(inputs.to(self.device, non_blocking=True))
-        else:
-            x = self._prepare(tuple(part.to(self.device, non_blocking=True) for part in inputs))
-        return x
-
-    def _run(self, split: Split, forward: Callable[[State], Tensor]) -> Tensor:
-        """`forward` of every sample in eval mode, in the split's order, float32 on the CPU."""
+    def _run(self, split: Split, prefix: Prefix, forward: Callable[[State], Tensor]) -> Tensor:
+        """`forward` of every sample behind `prefix`, in eval mode, in the split's order, float32 on the CPU."""
         self.backbone.eval()
         batches = eval_batches(split)
         with torch.inference_mode():
-            results = torch.cat([forward(split.batch(positions)[0]).float().cpu() for positions in batches])
+            results = torch.cat([forward(prefix.batch(split, positions)).float().cpu() for positions in batches])
         return results[torch.cat(batches).argsort()]
 
     def _fit_head(self) -> None:
         """Fit the head to the features of the untouched backbone."""
+        # All blocks are as pretrained now, so that every run of this backbone shares their features.
+        whole = self._make_prefix(self.backbone.num_blocks, len(STRENGTHS), augmentation=None)
         train, val = (
-            (self._run(split, self._features).to(self.device), split.targets.to(self.device))
+            (self._run(split, whole, self._features).to(self.device), split.targets.to(self.device))
             for split in (self.task.train, self.task.val)
         )
         fit_head(self.backbone.head, self.task.objective, train, val, self._weight)
 
-    def _autocast(self) -> AbstractContextManager[None]:
-        precision = self.config.precision
-        enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
-
-    def _require_fitting_images(self) -> None:
-        """Try one image where the task has resized them: some architectures take only their own size."""
-        preprocessing = self.backbone.preprocessing
-        if not isinstance(preprocessing, ImagePreprocessing):
-            return
-        first = self.task.train.batch(torch.arange(1))[0]
-        side, own = first[0].shape[-1], preprocessing.input_size
-        if side == own:
-            return
-        self.backbone.eval()
-        try:
-            with torch.inference_mode():
-                self._forward(first)
-        except (AssertionError, RuntimeError, ValueError) as error:
-            raise InvalidConfig(
-                f"{self.config.backbone} cannot take images of {side} px ({error}); its own size is {own}"
-            ) from error
+    def _features(self, features: State) -> Tensor:
+        if not isinstance(features, Tensor):
+            raise TypeError(f"{self.config.backbone}: the last block must give one tensor")
+        return features
 
     def _prove_frozen(self) -> None:
-        if self.backbone.frozen and frozen_digest(self.backbone) != self.frozen_digest:
+        if frozen_checksum(self.backbone) != self._frozen_checksum:
             raise FrozenMoved(
                 f"a tensor in the {len(self.backbone.frozen)} frozen blocks of {self.config.backbone} changed "
                 f"in epoch {self.epoch + 1}; this result would not be what its freeze_depth says"

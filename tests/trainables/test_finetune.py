@@ -24,6 +24,7 @@ from trainables.errors import Diverged, FrozenMoved, InvalidConfig
 from trainables.finetune import Finetuner
 from trainables.objective import Classification
 from trainables.preprocessing import ImagePreprocessing
+from trainables.step import TrainStep
 
 NAME = "torchvision/mobilenet_v3_small@random"
 TIMES = ("train_s", "eval_s")
@@ -321,8 +322,8 @@ class TestBatches:
         self, make: Make, monkeypatch: pytest.MonkeyPatch, batch_size: int, sizes: list[int]
     ) -> None:
         finetuner, seen = make(batch_size=batch_size, max_epochs=1), []
-        step = finetuner._train_step
-        monkeypatch.setattr(finetuner, "_train_step", lambda x, y: (seen.append(len(x)), step(x, y))[1])
+        step = TrainStep.__call__
+        monkeypatch.setattr(TrainStep, "__call__", lambda self, x, y: (seen.append(len(x)), step(self, x, y))[1])
         finetuner.train_epoch()
         assert seen == sizes
         assert finetuner.steps_per_epoch == len(sizes)

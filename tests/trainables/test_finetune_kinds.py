@@ -122,8 +122,11 @@ class TestFittedHead:
 
     def test_its_features_are_those_of_the_frozen_backbone_in_order(self, make: Make, digits: Task) -> None:
         finetuner = make(head_init="probe")
-        features = finetuner._run(digits.val, finetuner._features)
+        whole = finetuner._make_prefix(finetuner.backbone.num_blocks, 1, augmentation=None)
+        features = finetuner._run(digits.val, whole, finetuner._features)
+        prepare = digits.preprocessing.on_device()
         finetuner.backbone.eval()
         with torch.inference_mode():
-            one = [finetuner._features(digits.val.batch(torch.tensor([i]))[0]) for i in range(len(digits.val))]
+            samples = [prepare(digits.val.batch(torch.tensor([i]))[0]) for i in range(len(digits.val))]
+            one = [finetuner.backbone.features(sample) for sample in samples]
         assert np.allclose(features.numpy(), torch.cat(one).numpy(), atol=1e-5)

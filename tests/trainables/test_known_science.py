@@ -6,6 +6,7 @@ their labels (surgical fine-tuning, Lee et al. 2023, arXiv 2210.11466).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Split, Task
 from trainables.data.samples import Pixels
 from trainables.errors import FrozenMoved
+from trainables.execution import Execution
 from trainables.finetune import Finetuner
 from trainables.objective import make_objective
 from trainables.preprocessing import ImagePreprocessing
@@ -159,13 +161,16 @@ class TestProbe:
 
     def probe(self, pretrained: Backbone, shifted: Task) -> Finetuner:
         config = FinetuneConfig(backbone=NAME, freeze_depth=NUM_BLOCKS, max_epochs=10, batch_size=16)
-        return Finetuner(config, pretrained, shifted)
+        # A copy: what leaks would move the pretrained tensors that frozen blocks share. And nothing cached: a
+        # prefix that does not run cannot leak.
+        return Finetuner(config, copy.deepcopy(pretrained), shifted, execution=Execution(activation_cache="off"))
 
     def test_freezing_gradients_alone_reads_far_more_than_the_features_hold(
         self, pretrained: Backbone, shifted: Task
     ) -> None:
         honest, leaking = self.probe(pretrained, shifted), self.probe(pretrained, shifted)
         leaking.backbone.frozen = frozenset()  # what `requires_grad_(False)` on every block leaves
+        leaking._frozen_checksum = ()
         assert not any(p.requires_grad for p in leaking.backbone.blocks.parameters())
         for finetuner in (honest, leaking):
             list(finetuner.epochs())
