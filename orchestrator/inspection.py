@@ -51,7 +51,10 @@ def load_study(spec: TaskSpec, backbone_name: str) -> tuple[Backbone, Task]:
     Raises:
         TrainableError: weights are missing or data cannot be read.
     """
-    backbone = _backbones.get(backbone_name, lambda: build(lookup(backbone_name)))
+    # In the memory order that training wants: frozen blocks are then shared by every trial, without a copy.
+    backbone = _backbones.get(
+        backbone_name, lambda: build(lookup(backbone_name)).to(memory_format=torch.channels_last)
+    )
     task = _tasks.get((spec, backbone.preprocessing), lambda: load_task(spec, backbone.preprocessing))
     return backbone, task
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from trainables.config import FinetuneConfig, TaskSpec
+from trainables.execution import Execution
 
 __all__ = ["Phase", "RunRequest", "study_key", "tuned_blocks"]
 
-Phase = Literal["random", "tpe", "confirmation"]
+Phase = Literal["random", "tpe", "thompson", "confirmation"]
 
 
 def study_key(task: str, backbone: str) -> str:
@@ -34,6 +35,12 @@ class RunRequest:
     phase: Phase
     task: TaskSpec
     config: FinetuneConfig
+    execution: Execution = field(default_factory=Execution)
+    """How it is computed; its result is the same."""
+
+    num_sharing: int = 1
+    """How many runs of the study are expected to freeze the same leading blocks: a cache serves them all."""
+
     num_threads: int
     """Of torch and BLAS in the worker: the CPUs that Ray granted it."""
 
@@ -56,6 +63,8 @@ class RunRequest:
             phase=config["phase"],
             task=TaskSpec(**config["task"]),
             config=FinetuneConfig(**config["config"]),
+            execution=Execution(**config["execution"]),
+            num_sharing=config["num_sharing"],
             num_threads=config["num_threads"],
             test_file=config["test_file"],
         )

@@ -68,6 +68,8 @@ class Study:
         self._folder = folder
         self._trials = trials
         fixed = config.finetune
+        windows = config.space.windows(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
+        self._num_sharing = max(1, round(plan.runs / len({start for start, _ in windows})))
         self._space = config.space.bind(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
         self._optuna = optuna.create_study(study_name=plan.key, storage=storage, direction="maximize")
         self._running: dict[int, optuna.Trial | None] = {}
@@ -154,6 +156,8 @@ class Study:
             phase=phase,
             task=self.plan.task,
             config=config,
+            execution=self._config.execution,
+            num_sharing=self._num_sharing,
             num_threads=self._config.resources.cpus_per_trial,
             test_file=str(self._folder.test_file(self._index, number)),
         )

@@ -62,7 +62,9 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             backbone, task = load_study(request.task, request.config.backbone)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
-            self._finetuner = Finetuner(request.config, backbone, task)
+            self._finetuner = Finetuner(
+                request.config, backbone, task, execution=request.execution, num_runs=request.num_sharing
+            )
         except Exception:
             self._leave_traceback()
             raise

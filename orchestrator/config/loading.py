@@ -23,6 +23,7 @@ from orchestrator.config.yaml_source import Document, dump_yaml, read_yaml
 from orchestrator.errors import ConfigError, Problem, redact
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.errors import did_you_mean
+from trainables.execution import Execution
 
 __all__ = [
     "config_schema",
@@ -78,6 +79,7 @@ def sweep_mapping(config: SweepConfig) -> dict[str, Any]:
         "budget": dataclasses.asdict(config.budget),
         "confirmation": dataclasses.asdict(config.confirmation),
         "resources": dataclasses.asdict(config.resources),
+        "execution": dataclasses.asdict(config.execution),
         "tracking_uri": config.tracking_uri,
         "storage": config.storage,
         "seed": config.seed,
@@ -135,5 +137,6 @@ def _checked(document: Document) -> SweepConfig:
         budget=Budget(**values.pop("budget")),
         confirmation=Confirmation(**values.pop("confirmation")),
         resources=Resources(**values.pop("resources")),
+        execution=Execution(**values.pop("execution")),
         **values,
     )

@@ -8,18 +8,24 @@ from typing import Any, Literal
 
 from search_spaces import SEARCHABLE, SearchSpace, load_space
 from trainables.config import FinetuneConfig, TaskSpec
+from trainables.execution import Execution
 
-__all__ = ["Auto", "Budget", "Confirmation", "Resources", "SweepConfig"]
+__all__ = ["Allocation", "Auto", "Budget", "Confirmation", "Resources", "SweepConfig"]
 
 Auto = Literal["auto"]
+Allocation = Literal["equal", "race"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:
     """What every study may spend. Equal for all, so that the ranking compares equal effort."""
 
+    allocation: Allocation = "equal"
+    """``equal`` gives every study all its trials: needed to rank them all. ``race`` looks for the best
+    alone: studies that can no longer be it are dropped, and the search ends once it is found."""
+
     trials: int = 8
-    """Configurations per study, in [1, 100000]."""
+    """Configurations per study, in [1, 100000]; in a race the most that one study may take."""
 
     random_trials: int = 5
     """Of which the first so many are drawn at random and always trained to `max_epochs`; the others
@@ -90,6 +96,9 @@ class SweepConfig:
 
     resources: Resources = field(default_factory=Resources)
     """What one trial takes."""
+
+    execution: Execution = field(default_factory=Execution)
+    """How trials are computed: the cache of frozen activations, memory and compilation."""
 
     tracking_uri: str = "auto"
     """Of MLflow: a server or a database; ``auto`` is a SQLite database in `storage`."""

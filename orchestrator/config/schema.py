@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from orchestrator.config.field_docs import field_docs
 from orchestrator.config.locations import broken_storage, broken_tracking_uri
-from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig
+from orchestrator.config.model import Allocation, Budget, Confirmation, Resources, SweepConfig
 from orchestrator.config.relations import (
     at_most,
     batch_fits,
@@ -18,11 +18,22 @@ from orchestrator.config.relations import (
     modality_fits,
     searched_or_fixed,
 )
-from orchestrator.config.rules import ListOf, Report, Rule, Scalar, Section, Text, dataclass_defaults
+from orchestrator.config.rules import (
+    ListOf,
+    Nullable,
+    OneOf,
+    Report,
+    Rule,
+    Scalar,
+    Section,
+    Text,
+    dataclass_defaults,
+)
 from orchestrator.config.task import METRIC_HINT, task_section
 from orchestrator.config.values import (
     NAME,
     Fixed,
+    Flag,
     Space,
     broken_backbone,
     broken_gpus,
@@ -34,6 +45,7 @@ from orchestrator.errors import ConfigError
 from search_spaces import SEARCHABLE
 from search_spaces.errors import ABSENT
 from trainables.config import FinetuneConfig
+from trainables.execution import ActivationCache, ActivationDtype, Execution
 
 __all__ = ["check_sweep", "sweep_section"]
 
@@ -70,6 +82,7 @@ def sweep_section() -> Section:
             "budget": _budget_section(),
             "confirmation": _section(Confirmation, {"seeds": Scalar(kind=int, low=1, high=100)}),
             "resources": _resources_section(),
+            "execution": _execution_section(),
             "tracking_uri": Text(broken=broken_tracking_uri),
             "storage": Text(broken=broken_storage),
             "seed": _SEED,
@@ -86,6 +99,8 @@ def sweep_section() -> Section:
             "batch_size": "it belongs under finetune",
             "trials": "it belongs under budget",
             "max_epochs": "it belongs under budget",
+            "race": "write budget: {allocation: race}",
+            "cache": "it is execution.activation_cache",
         },
         relations=(
             searched_or_fixed,
@@ -105,7 +120,12 @@ def _section(cls: type, rules: Mapping[str, Rule], **more: Any) -> Section:
 def _checked_defaults(cls: type) -> dict[str, Any]:
     """Defaults in their checked form, in which a nested section is a dict."""
     defaults = dataclass_defaults(cls)
-    nested = {"budget": Budget, "confirmation": Confirmation, "resources": Resources}
+    nested: dict[str, type] = {
+        "budget": Budget,
+        "confirmation": Confirmation,
+        "resources": Resources,
+        "execution": Execution,
+    }
     checked = {name: dataclass_defaults(nested[name]) for name in nested if name in defaults}
     return {**defaults, **checked, **({"finetune": {}} if "finetune" in defaults else {})}
 
@@ -114,13 +134,19 @@ def _budget_section() -> Section:
     return _section(
         Budget,
         {
+            "allocation": OneOf(options=get_args(Allocation)),
             "trials": Scalar(kind=int, low=1, high=100_000),
             "random_trials": Scalar(kind=int, low=0, high=100_000),
             "max_epochs": Scalar(kind=int, low=1, high=10_000),
             "grace_epochs": Scalar(kind=int, low=1, high=10_000),
             "reduction_factor": Scalar(kind=int, low=2, high=100),
         },
-        hints={"epochs": "did you mean 'max_epochs'?", "num_trials": "did you mean 'trials'?"},
+        hints={
+            "epochs": "did you mean 'max_epochs'?",
+            "num_trials": "did you mean 'trials'?",
+            "mode": "did you mean 'allocation'?",
+            "race": "write allocation: race",
+        },
         relations=(at_most("random_trials", "trials"), at_most("grace_epochs", "max_epochs")),
     )
 
@@ -134,6 +160,28 @@ def _resources_section() -> Section:
             "max_concurrent": Scalar(kind=int, low=1, high=10_000, auto=True),
         },
         hints={"gpus": "did you mean 'gpus_per_trial'?", "cpus": "did you mean 'cpus_per_trial'?"},
+    )
+
+
+def _execution_section() -> Section:
+    return _section(
+        Execution,
+        {
+            "activation_cache": OneOf(options=get_args(ActivationCache)),
+            "activation_dtype": OneOf(options=get_args(ActivationDtype)),
+            "compile": Flag(),
+            "gradient_checkpointing": Flag(),
+            "micro_batch_size": Nullable(rule=Scalar(kind=int, low=1, high=10_000_000)),
+        },
+        hints={
+            "cache": "did you mean 'activation_cache'?",
+            "dtype": "did you mean 'activation_dtype'?",
+            "torch_compile": "did you mean 'compile'?",
+            "checkpointing": "did you mean 'gradient_checkpointing'?",
+            "micro_batch": "did you mean 'micro_batch_size'?",
+            "batch_size": "it belongs under finetune; a part of a batch is micro_batch_size",
+            "precision": "it belongs under finetune",
+        },
     )
 
 

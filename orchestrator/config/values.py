@@ -13,11 +13,12 @@ from orchestrator.errors import redact
 from search_spaces import SEARCHABLE, InvalidSpace, load_space, read_space, space_names, space_schema
 from search_spaces.errors import ABSENT
 from search_spaces.parameters import DEPTH_NAMES
+from search_spaces.scalars import misfit
 from search_spaces.searchable import FREEZE_DEPTH, broken_rule, options
 from trainables.catalog import SOURCES, lookup
 from trainables.errors import UnknownName, did_you_mean
 
-__all__ = ["NAME", "Fixed", "Space", "broken_backbone", "broken_gpus", "broken_name", "full_name"]
+__all__ = ["NAME", "Fixed", "Flag", "Space", "broken_backbone", "broken_gpus", "broken_name", "full_name"]
 
 NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 """Of sweeps and tasks: they become folders, MLflow experiments and parts of study keys."""
@@ -71,6 +72,20 @@ class Fixed:
             return {"anyOf": [{"type": "array", "items": block, "minItems": 2, "maxItems": 2}, {"type": "null"}]}
         number = Scalar(kind=kind).schema()
         return {"anyOf": [number, {"const": "full"}]} if self.name == FREEZE_DEPTH else number
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """true or false."""
+
+    def check(self, value: object, keys: Keys, report: Report) -> Any:
+        if broken := misfit(bool, value):
+            report.add(keys, broken[0], value, broken[1])
+            return ABSENT
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
 
 
 @dataclass(frozen=True, slots=True)

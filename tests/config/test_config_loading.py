@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.config import SweepConfig, load_sweep, sweep_from_mapping
 from orchestrator.errors import ConfigError, OrchestratorError
+from trainables.execution import Execution
 
 SWEEP = """\
 name: small
@@ -75,6 +76,10 @@ def test_what_is_unusual_but_right_is_taken(tmp_path: Path) -> None:
         "backbones.1=timm/c",
         "budget.trials=010",
         "budget.trials=11",
+        "budget.allocation=race",
+        "execution.activation_cache=off",
+        "execution.compile=true",
+        "execution.micro_batch_size=8",
         "name=no",
     ]
     config = load_sweep(file, overrides)
@@ -84,4 +89,6 @@ def test_what_is_unusual_but_right_is_taken(tmp_path: Path) -> None:
     assert config.tasks[0].num_train == 200
     assert config.backbones == ("timm/a", "timm/c")
     assert config.budget.trials == 11
+    assert config.budget.allocation == "race"
+    assert config.execution == Execution(activation_cache="off", compile=True, micro_batch_size=8)
     assert config.name == "no"

@@ -66,9 +66,10 @@ SPACES = st.sampled_from(
 
 
 @st.composite
-def budgets(draw: st.DrawFn) -> dict[str, int]:
+def budgets(draw: st.DrawFn) -> dict[str, int | str]:
     trials, epochs = draw(st.integers(1, 200)), draw(st.integers(1, 50))
     return {
+        "allocation": draw(st.sampled_from(["equal", "race"])),
         "trials": trials,
         "random_trials": draw(st.integers(0, trials)),
         "max_epochs": epochs,
@@ -95,6 +96,16 @@ SWEEPS = st.fixed_dictionaries(
                 "gpus_per_trial": st.sampled_from(["auto", 0, 0.25, 1, 2.0]),
                 "max_concurrent": st.integers(1, 9),
             }
+        ),
+        "execution": st.fixed_dictionaries(
+            {},
+            optional={
+                "activation_cache": st.sampled_from(["auto", "always", "off"]),
+                "activation_dtype": st.sampled_from(["exact", "bf16", "fp16"]),
+                "compile": st.booleans(),
+                "gradient_checkpointing": st.booleans(),
+                "micro_batch_size": st.none() | st.integers(1, 999),
+            },
         ),
         "storage": PATHS,
         "seed": SEEDS,
@@ -145,8 +156,9 @@ def test_the_schema_documents_every_field_and_refuses_unknown_ones() -> None:
     schema = config_schema()
     assert set(schema["properties"]) == {field.name for field in dataclasses.fields(SweepConfig)}
     assert schema["required"] == ["name", "tasks", "backbones"]
-    described = {**schema["properties"], **schema["properties"]["budget"]["properties"]}
-    assert all(value["description"] for value in described.values())
+    sections = ("budget", "confirmation", "resources", "execution")
+    described = [schema["properties"], *(schema["properties"][name]["properties"] for name in sections)]
+    assert all(value["description"] for values in described for value in values.values())
     for broken in ({"nme": "x"}, {"seed": "x"}, {"budget": {"trials": 0}}, {"space": {"seed": {}}}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({"name": "x", "tasks": [{"name": "a"}], "backbones": ["timm/a"], **broken}, schema)

@@ -71,6 +71,13 @@ def test_the_random_slice_is_the_same_in_every_study_of_a_seed(tmp_path: Path) -
     assert [sampled(r) for r in other] != [sampled(r) for r in first]
 
 
+def test_how_a_run_is_computed_travels_with_it(tmp_path: Path) -> None:
+    config = small_config(execution={"activation_cache": "always", "micro_batch_size": 8})
+    for request in draws(in_memory(config, tmp_path)[0], 2):
+        assert request.execution == config.execution
+        assert RunRequest.from_tune(request.to_tune()) == request
+
+
 def test_the_random_slice_of_a_larger_budget_begins_with_that_of_a_smaller(tmp_path: Path) -> None:
     few, many = (
         draws(in_memory(small_config(budget__trials=n, budget__random_trials=n), tmp_path)[0], 3) for n in (3, 9)
