@@ -35,13 +35,13 @@ class Augmentation:
         self.view: int | None = None
         """Which of the views is shown; None where they are drawn anew."""
         self._num_samples = num_samples
-        self._num_views = num_views
+        self.num_views = num_views
         self._draws = torch.empty(0, 3)
 
     def begin(self, epoch: int, seed: int) -> None:
         """Draw for an epoch, counted from 0; `seed` is this epoch's own."""
-        if self._num_views:
-            self.view = epoch % self._num_views
+        if self.num_views:
+            self.view = epoch % self.num_views
             seed = self.view
         # In [0, 1): mirrored or not, and the shifts.
         self._draws = torch.rand((self._num_samples, 3), generator=torch.Generator().manual_seed(seed % 2**63))

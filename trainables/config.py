@@ -106,7 +106,7 @@ class FinetuneConfig:
 
     augment_views: int = 0
     """0 draws new views in every epoch; k > 0 shows each image in the same k views in turn, whatever the
-    seed, so that the activations of frozen blocks can be kept."""
+    seed, so that the activations of frozen blocks can be kept. Unused without augmentation."""
 
     precision: Precision = "auto"
     """``bf16`` is autocast (parameters stay in fp32); ``auto`` is bf16 on CUDA and fp32 elsewhere."""
@@ -152,7 +152,6 @@ class FinetuneConfig:
             ("head_init", f"one of {get_args(HeadInit)}", self.head_init in get_args(HeadInit)),
             ("class_weight", f"one of {get_args(ClassWeight)}", self.class_weight in get_args(ClassWeight)),
             ("augment_views", ">= 0", self.augment_views >= 0),
-            ("augment_views", "0 without augmentation", self.augmentation != "none" or self.augment_views == 0),
             (
                 "augmentation",
                 f"one of {get_args(AugmentationName)}",

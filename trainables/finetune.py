@@ -32,7 +32,7 @@ from trainables.freezing import (
 from trainables.objective import Quality
 from trainables.prefix import Prefix
 from trainables.preprocessing import State
-from trainables.probe import STRENGTHS, fit_head
+from trainables.probe import fit_head
 from trainables.step import TrainStep
 
 __all__ = ["Finetuner", "TestMeasurement", "default_device"]
@@ -101,9 +101,10 @@ class Finetuner:
         self.frozen_digest = frozen_digest(self.backbone, self._digests)
         self._frozen_checksum = frozen_checksum(self.backbone)
         self._execution = execution
+        self._num_runs = num_runs
         self._augmentation = make_augmentation(config, task)
         self._prefix = self._make_prefix(
-            first_tuned(backbone), num_runs * config.max_epochs, augmentation=self._augmentation
+            first_tuned(backbone), num_runs, config.max_epochs, augmentation=self._augmentation
         )
         self._weight: Tensor | None = None
         if config.class_weight == "balanced":
@@ -230,7 +231,7 @@ class Finetuner:
         self._load_moving_state(state["moving"])
         self._step.load_state_dict(state)
 
-    def _make_prefix(self, depth: int, num_passes: int, *, augmentation: Augmentation | None) -> Prefix:
+    def _make_prefix(self, depth: int, num_runs: int, num_epochs: int, *, augmentation: Augmentation | None) -> Prefix:
         return Prefix(
             self.backbone,
             self.task,
@@ -239,7 +240,8 @@ class Finetuner:
             device=self.device,
             precision=self.config.precision,
             execution=self._execution,
-            num_passes=num_passes,
+            num_runs=num_runs,
+            num_epochs=num_epochs,
             augmentation=augmentation,
         )
 
@@ -276,7 +278,7 @@ class Finetuner:
     def _fit_head(self) -> None:
         """Fit the head to the features of the untouched backbone."""
         # All blocks are as pretrained now, so that every run of this backbone shares their features.
-        whole = self._make_prefix(self.backbone.num_blocks, len(STRENGTHS), augmentation=None)
+        whole = self._make_prefix(self.backbone.num_blocks, self._num_runs, 1, augmentation=None)
         train, val = (
             (self._run(split, whole, self._features).to(self.device), split.targets.to(self.device))
             for split in (self.task.train, self.task.val)

@@ -34,8 +34,9 @@ class Prefix:
         backbone: on `device`. Its leading blocks must not change while this is in use.
         digests: sha256 of its blocks, as `trainables.freezing.block_digests` gives them.
         depth: in [0, num_blocks]; 0 is the prepared input.
-        num_passes: how often every training sample is expected to be asked for, by every run that shares
-            the cache; decides whether writing one pays.
+        num_runs: how many runs are expected to share what is cached.
+        num_epochs: how often each of them asks for every training and validation sample. Test samples are
+            asked for once. Both decide whether writing a cache pays.
         augmentation: of training samples, or None.
     """
 
@@ -49,7 +50,8 @@ class Prefix:
         device: torch.device,
         precision: Precision = "auto",
         execution: Execution,
-        num_passes: float = 1.0,
+        num_runs: int = 1,
+        num_epochs: int = 1,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.depth = depth
@@ -59,7 +61,8 @@ class Prefix:
         self._device = device
         self._precision = precision
         self._execution = execution
-        self._num_passes = num_passes
+        self._num_runs = num_runs
+        self._num_epochs = num_epochs
         self._augmentation = augmentation
         self._prepare = task.preprocessing.on_device().to(device)
         self._name = self._recipe(backbone)
@@ -103,13 +106,16 @@ class Prefix:
     def _activations(self, split: Split, augmentation: Augmentation | None) -> Activations | None:
         key = id(split), None if augmentation is None else augmentation.view
         if key not in self._opened:
+            epochs = 1.0 if split is self._task.test else float(self._num_epochs)
+            if augmentation is not None:
+                epochs /= augmentation.num_views
             # Opened at the first evaluation they would be tensors that no training step can use.
             with torch.inference_mode(False), torch.no_grad():
                 self._opened[key] = open_activations(
                     self._chain(split, augmentation),
                     self.depth,
                     execution=self._execution,
-                    num_passes=self._num_passes,
+                    num_passes=self._num_runs * epochs,
                 )
         return self._opened[key]
 
@@ -123,6 +129,7 @@ class Prefix:
             run=self._run,
             batches=eval_batches(split),
             device=self._device,
+            precision=torch.bfloat16 if uses_bf16(self._precision, self._device) else torch.float32,
         )
 
     def _recipe(self, backbone: Backbone) -> str:

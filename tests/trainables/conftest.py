@@ -15,6 +15,7 @@ from trainables.backbones import Backbone, build
 from trainables.catalog import lookup
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Task, load_task
+from trainables.execution import Execution
 from trainables.finetune import Finetuner
 from trainables.preprocessing import ImagePreprocessing
 
@@ -56,10 +57,11 @@ def digits(small: Backbone) -> Task:
 @pytest.fixture
 def make(small: Backbone, digits: Task) -> Callable[..., Finetuner]:
     """A fine-tuner of `small`, on `digits` unless told another task, with options of its configuration."""
+    as_usual = Execution()
 
-    def make(task: Task = digits, **options: Any) -> Finetuner:
+    def make(task: Task = digits, execution: Execution = as_usual, **options: Any) -> Finetuner:
         config = {"backbone": small.spec.name, "batch_size": 8, "max_epochs": 2, "learning_rate": 1e-3, **options}
-        return Finetuner(FinetuneConfig(**config), small, task, torch.device("cpu"))
+        return Finetuner(FinetuneConfig(**config), small, task, torch.device("cpu"), execution)
 
     return make
 

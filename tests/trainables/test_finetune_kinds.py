@@ -122,7 +122,7 @@ class TestFittedHead:
 
     def test_its_features_are_those_of_the_frozen_backbone_in_order(self, make: Make, digits: Task) -> None:
         finetuner = make(head_init="probe")
-        whole = finetuner._make_prefix(finetuner.backbone.num_blocks, 1, augmentation=None)
+        whole = finetuner._make_prefix(finetuner.backbone.num_blocks, 1, 1, augmentation=None)
         features = finetuner._run(digits.val, whole, finetuner._features)
         prepare = digits.preprocessing.on_device()
         finetuner.backbone.eval()
