@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.errors import TrainableError
+from trainables.execution import Execution
 
 _NAME = "name"  # of the task: it names nothing here
 
@@ -39,12 +40,13 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from trainables.data import load_task
     from trainables.finetune import Finetuner
 
-    config = FinetuneConfig(**{f.name: getattr(options, f.name) for f in fields(FinetuneConfig)})
-    spec = TaskSpec(name="task", **{f.name: getattr(options, f.name) for f in fields(TaskSpec) if f.name != _NAME})
+    config = FinetuneConfig(**_given(options, FinetuneConfig))
+    spec = TaskSpec(name="task", **_given(options, TaskSpec))
+    execution = Execution(**_given(options, Execution))
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     backbone = build(lookup(config.backbone))
-    finetuner = Finetuner(config, backbone, load_task(spec, backbone.preprocessing))
+    finetuner = Finetuner(config, backbone, load_task(spec, backbone.preprocessing), execution=execution)
     task = finetuner.task
     yield {
         "config": asdict(config),
@@ -69,12 +71,17 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     }
 
 
+def _given(options: argparse.Namespace, cls: type[Any]) -> dict[str, Any]:
+    """The options that are fields of `cls`."""
+    return {field.name: getattr(options, field.name) for field in fields(cls) if field.name != _NAME}
+
+
 def _parser() -> argparse.ArgumentParser:
-    """One option per field of `FinetuneConfig` and `TaskSpec`, with its type and default."""
+    """One option per field of `FinetuneConfig`, `TaskSpec` and `Execution`, with its type and default."""
     parser = argparse.ArgumentParser(
         prog="python -m trainables", description="Fine-tune one configuration and print JSON lines."
     )
-    for title, cls in (("configuration", FinetuneConfig), ("task", TaskSpec)):
+    for title, cls in (("configuration", FinetuneConfig), ("task", TaskSpec), ("execution", Execution)):
         group = parser.add_argument_group(title)
         types = get_type_hints(cls)
         for field in fields(cls):
@@ -97,6 +104,8 @@ def _value(hint: Any) -> dict[str, Any]:
     """How argparse reads a value of a field's type."""
     if get_origin(hint) is UnionType or NoneType in get_args(hint):
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
     if get_origin(hint) is tuple:

@@ -110,15 +110,15 @@ class TestChecksum:
     def test_it_takes_every_dtype(self, small: Backbone) -> None:
         backbone = copy.deepcopy(small)
         for name, tensor in {
-            "halved": torch.ones(3, dtype=torch.bfloat16),
-            "truth": torch.tensor(True),
-            "phase": torch.ones(2, dtype=torch.complex64),
-            "double": torch.ones(2, 2, dtype=torch.float64).T,
+            "table_bf16": torch.ones(3, dtype=torch.bfloat16),
+            "table_bool": torch.tensor(True),
+            "table_complex": torch.ones(2, dtype=torch.complex64),
+            "table_f64": torch.ones(2, 2, dtype=torch.float64).T,
         }.items():
             backbone.blocks[0].register_buffer(name, tensor)
         freeze(backbone, 1)
         before = frozen_checksum(backbone)
-        backbone.blocks[0].get_buffer("phase")[1] = 2j
+        backbone.blocks[0].get_buffer("table_complex")[1] = 2j
         assert frozen_checksum(backbone) != before
 
 
