@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from itertools import chain
 from typing import Any, Final, Generic, TypeVar
 
 import torch
@@ -20,13 +22,26 @@ __all__ = ["forget", "inspect_study", "load_study"]
 
 V = TypeVar("V")
 
-MAX_WARM: Final = 8
+WARM_SHARE: Final = 0.25
+"""Of the machine's memory, for the backbones that all its workers together keep."""
+
+MAX_TASKS: Final = 64
+"""Kept per worker. Samples are mapped from files, so that a task holds little more than row numbers."""
 
 
 class _Warm(Generic[V]):
-    """The last few values made, by key, least recently used first out."""
+    """The last values made, by key, least recently used first out.
 
-    def __init__(self) -> None:
+    A count of them would not do: studies take turns, and with one backbone more than are kept, every
+    trial would build its own anew.
+
+    Args:
+        size: of a value, against `limit`. The value just asked for is kept whatever its size.
+    """
+
+    def __init__(self, size: Callable[[V], float], limit: float) -> None:
+        self.limit = limit
+        self._size = size
         self._values: OrderedDict[Hashable, V] = OrderedDict()
 
     def clear(self) -> None:
@@ -36,13 +51,23 @@ class _Warm(Generic[V]):
         if key not in self._values:
             self._values[key] = make()
         self._values.move_to_end(key)
-        while len(self._values) > MAX_WARM:
+        while len(self._values) > 1 and sum(map(self._size, self._values.values())) > self.limit:
             self._values.popitem(last=False)
         return self._values[key]
 
 
-_backbones: _Warm[Backbone] = _Warm()
-_tasks: _Warm[Task] = _Warm()
+def _bytes(backbone: Backbone) -> int:
+    return sum(t.numel() * t.element_size() for t in chain(backbone.parameters(), backbone.buffers()))
+
+
+def _memory_share(num_threads: int) -> float:
+    """Bytes of backbones that one worker of `num_threads` may keep: as if the machine were full of them."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return WARM_SHARE * memory * num_threads / (os.cpu_count() or 1)
+
+
+_backbones: _Warm[Backbone] = _Warm(_bytes, 0)
+_tasks: _Warm[Task] = _Warm(lambda task: 1, MAX_TASKS)
 
 
 def load_study(spec: TaskSpec, backbone_name: str) -> tuple[Backbone, Task]:
@@ -51,10 +76,9 @@ def load_study(spec: TaskSpec, backbone_name: str) -> tuple[Backbone, Task]:
     Raises:
         TrainableError: weights are missing or data cannot be read.
     """
+    _backbones.limit = _memory_share(torch.get_num_threads())
     # In the memory order that training wants: frozen blocks are then shared by every trial, without a copy.
-    backbone = _backbones.get(
-        backbone_name, lambda: build(lookup(backbone_name)).to(memory_format=torch.channels_last)
-    )
+    backbone = _backbones.get(backbone_name, lambda: build(lookup(backbone_name)).to(memory_format=torch.channels_last))
     task = _tasks.get((spec, backbone.preprocessing), lambda: load_task(spec, backbone.preprocessing))
     return backbone, task
 
