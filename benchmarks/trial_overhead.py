@@ -13,72 +13,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.empty_trial import BACKBONES, EmptyWorker, empty_config, empty_facts
 from benchmarks.machine import machine
 from orchestrator.cluster import connect, slots
-from orchestrator.config import SweepConfig, resolved_yaml, sweep_from_mapping
+from orchestrator.config import resolved_yaml
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import plan
 from orchestrator.recorder import Recorder
-from orchestrator.sweep import StudyFacts, run_studies
+from orchestrator.sweep import run_studies
 
 __all__ = ["main"]
-
-FACTS = {
-    "num_blocks": 18,
-    "num_train": 1,
-    "num_val": 1,
-    "num_test": 8,
-    "num_classes": 2,
-    "metric": "accuracy",
-    "chance": 0.5,
-    "digest": "",
-    "image_size": 8,
-}
-
-
-def _config(trials: int) -> SweepConfig:
-    return sweep_from_mapping(
-        {
-            "name": "overhead",
-            "tasks": [{"name": "nothing", "data": "digits"}],
-            "backbones": ["timm/tf_efficientnet_lite0"],
-            "budget": {"trials": trials, "random_trials": trials, "max_epochs": 1, "grace_epochs": 1},
-            "confirmation": {"seeds": 1},
-        }
-    )
-
-
-def _empty_worker(sleep_s: float) -> type[Any]:
-    """A worker that reports one epoch of nothing."""
-    from orchestrator.worker import FinetuneWorker
-
-    class EmptyWorker(FinetuneWorker):
-        def _begin(self, request: Any) -> None:
-            self._request = request
-            self._started = time.perf_counter()
-
-        def _facts(self) -> dict[str, Any]:
-            return {"metric": "accuracy", "num_val": 1, "duration_s": time.perf_counter() - self._started}
-
-        def _epoch(self) -> dict[str, Any]:
-            time.sleep(sleep_s)
-            self._write_test_row()
-            epoch = {"epoch": 1, "step": 1, "train_loss": 0.0, "val_loss": 0.0, "train_s": 0.0, "eval_s": 0.0}
-            scores = {"val_accuracy": 0.5, "val_f1_macro": 0.5, "val_score": 0.5, "is_best": True}
-            return {**epoch, **scores, **self._facts(), "done": True}
-
-        def _write_test_row(self) -> None:
-            row = {
-                "study": self._request.study,
-                "number": self._request.number,
-                "metric": "accuracy",
-                "correct": "ff",
-            }
-            row |= {f"test_{name}": 0.5 for name in ("score", "loss", "accuracy", "f1_macro")}
-            row |= {"chance": 0.5, "num_test": 8}
-            Path(self._request.test_file).write_text(json.dumps(row), encoding="utf-8")
-
-    return EmptyWorker
 
 
 class _Clock:
@@ -101,21 +45,20 @@ class _Clock:
 
 def _ours(trials: int, *, reuse_actors: bool, sleep_s: float = 0.0) -> dict[str, float]:
     """Milliseconds per trial, first trials (which wait for worker processes) left out; and busy slots."""
-    config = _config(trials)
+    config = empty_config(backbones=BACKBONES[:1], trials=trials, random_trials=trials)
     clock = _Clock()
     with tempfile.TemporaryDirectory() as storage:
         folder = SweepFolder.create(Path(storage), "overhead", resolved_yaml(config))
         planned = plan(config)
-        facts = [StudyFacts(study=planned.studies[0].key, **FACTS)]  # type: ignore[arg-type]
         num_slots = slots(config.resources)
         run_studies(
             config,
             planned,
             folder,
-            facts,
+            empty_facts(planned),
             num_slots=num_slots,
             recorder=Recorder(folder, [clock]),
-            worker=_empty_worker(sleep_s),
+            worker=type("TimedWorker", (EmptyWorker,), {"sleep_s": sleep_s}),
             reuse_actors=reuse_actors,
         )
     ends = sorted(clock.ended.values())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
 from itertools import chain
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 import torch
 
+from orchestrator.warm import Warm
 from trainables.backbones import Backbone, build
 from trainables.catalog import lookup
 from trainables.config import FinetuneConfig, TaskSpec
@@ -20,40 +19,11 @@ from trainables.preprocessing import AudioPreprocessing, ImagePreprocessing, Pre
 
 __all__ = ["forget", "inspect_study", "load_study"]
 
-V = TypeVar("V")
-
 WARM_SHARE: Final = 0.25
 """Of the machine's memory, for the backbones that all its workers together keep."""
 
 MAX_TASKS: Final = 64
 """Kept per worker. Samples are mapped from files, so that a task holds little more than row numbers."""
-
-
-class _Warm(Generic[V]):
-    """The last values made, by key, least recently used first out.
-
-    A count of them would not do: studies take turns, and with one backbone more than are kept, every
-    trial would build its own anew.
-
-    Args:
-        size: of a value, against `limit`. The value just asked for is kept whatever its size.
-    """
-
-    def __init__(self, size: Callable[[V], float], limit: float) -> None:
-        self.limit = limit
-        self._size = size
-        self._values: OrderedDict[Hashable, V] = OrderedDict()
-
-    def clear(self) -> None:
-        self._values.clear()
-
-    def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        if key not in self._values:
-            self._values[key] = make()
-        self._values.move_to_end(key)
-        while len(self._values) > 1 and sum(map(self._size, self._values.values())) > self.limit:
-            self._values.popitem(last=False)
-        return self._values[key]
 
 
 def _bytes(backbone: Backbone) -> int:
@@ -66,8 +36,8 @@ def _memory_share(num_threads: int) -> float:
     return WARM_SHARE * memory * num_threads / (os.cpu_count() or 1)
 
 
-_backbones: _Warm[Backbone] = _Warm(_bytes, 0)
-_tasks: _Warm[Task] = _Warm(lambda task: 1, MAX_TASKS)
+_backbones: Warm[Backbone] = Warm(_bytes, 0)
+_tasks: Warm[Task] = Warm(lambda task: 1, MAX_TASKS)
 
 
 def load_study(spec: TaskSpec, backbone_name: str) -> tuple[Backbone, Task]:

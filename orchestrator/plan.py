@@ -1,39 +1,27 @@
 """What a sweep will do and what it may cost, computed from its configuration alone.
 
-Costs are estimates, and rest on three statements:
-
-* A forward pass of one sample costs the catalogue's FLOPs of each block, scaled from the size they
-  were measured at: by the square of the image's side (convolutions and patches; the attention of a
-  transformer grows faster), by the most tokens of a text, by the longest seconds of a sound. Shorter
-  texts and sounds cost less: the estimate is high. Without a limit on them it is not known.
-* A training step costs one forward pass, another one of the blocks from the first tuned one to the end
-  (gradients of inputs) and another one of the tuned blocks (gradients of weights), averaged over the
-  depths or windows the space may draw, all equally likely. The head is left out, and so is what the
-  cache of frozen prefixes saves: the estimate is high.
-* Of the trials that may be stopped, one in `reduction_factor` goes on at each rung. Asynchronous
-  halving lets early trials through, so that the truth lies between `epochs_expected` and `epochs_max`.
-
-What is not known without building the backbone or reading the data is None, never 0.
+Costs are estimates; `orchestrator.plan_cost` says what they rest on. What is not known without building the
+backbone or reading the data is None, never 0.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.config import Budget, SweepConfig
+from orchestrator.config import Allocation, SweepConfig
+from orchestrator.plan_cache import Boundary
+from orchestrator.plan_cost import block_flops, cache_bytes, step_flops, study_boundaries, study_epochs
 from orchestrator.request import study_key
 from trainables.catalog import BackboneSpec, lookup
 from trainables.config import TaskSpec
 
-__all__ = ["Plan", "StudyPlan", "expected_epochs", "plan", "plan_to_dict"]
+__all__ = ["Plan", "StudyPlan", "plan", "plan_to_dict"]
 
 ASSUMED_FLOPS_PER_S: Final = 20e9
 """Sustained float32 FLOPs per second of one trial: about what one CPU core reaches on convolutions."""
-
-BYTES_PER_ELEMENT: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,14 +46,37 @@ class StudyPlan:
     """Of all blocks for one sample of the task's size."""
 
     train_flops: float | None
-    """Of the training steps of all runs, with epochs as expected."""
+    """Of the training steps of all runs, with epochs as expected and without the cache."""
 
     eval_flops: float | None
-    """Of the validation after every epoch."""
+    """Of the validation after every epoch, without the cache."""
 
     cache_bytes: tuple[int, ...] | None
     """Size of the cached activations behind block 0, 1, ... for the training, validation and (where
     its size is given) test samples."""
+
+    boundaries: tuple[Boundary, ...] | None
+    """What may be cached behind the depths that the space may draw."""
+
+    @property
+    def saved_flops(self) -> float | None:
+        """Of `train_flops` and `eval_flops`, what the cache is expected to save."""
+        return _of_all(self.boundaries, lambda boundary: boundary.saved_flops)
+
+    @property
+    def moving_s(self) -> float | None:
+        """Seconds of writing and reading the cache."""
+        return _of_all(self.boundaries, lambda boundary: boundary.moving_s)
+
+    @property
+    def cached_bytes_expected(self) -> float | None:
+        """Of what is stored, given the depths that are likely to be drawn."""
+        return _of_all(self.boundaries, lambda boundary: boundary.expected_bytes)
+
+    @property
+    def cached_bytes_max(self) -> float | None:
+        """If every boundary that pays is drawn."""
+        return _of_all(self.boundaries, lambda boundary: boundary.stored_bytes)
 
     @property
     def num_blocks(self) -> int | None:
@@ -87,6 +98,7 @@ class Plan:
     """Every study of a sweep, in the order they are listed: by task, then by backbone."""
 
     name: str
+    allocation: Allocation
     studies: tuple[StudyPlan, ...]
     flops_per_s: float
     """Assumed throughput of one trial."""
@@ -115,13 +127,28 @@ class Plan:
         return _total(study.eval_flops for study in self.studies)
 
     @property
-    def compute_s(self) -> float | None:
-        """Seconds of training and validation, one run after another, at `flops_per_s`."""
-        return self.seconds(_total([self.train_flops, self.eval_flops]))
+    def saved_flops(self) -> float | None:
+        return _total(study.saved_flops for study in self.studies)
 
-    def seconds(self, flops: float | None) -> float | None:
-        """How long `flops` take one trial."""
-        return None if flops is None else flops / self.flops_per_s
+    @property
+    def cached_bytes_expected(self) -> float | None:
+        return _total(study.cached_bytes_expected for study in self.studies)
+
+    @property
+    def cached_bytes_max(self) -> float | None:
+        return _total(study.cached_bytes_max for study in self.studies)
+
+    @property
+    def compute_s(self) -> float | None:
+        """Seconds of training and validation, one run after another, at `flops_per_s` and with the cache."""
+        return _total(self.seconds(study) for study in self.studies)
+
+    def seconds(self, study: StudyPlan) -> float | None:
+        """The part of `compute_s` that is one study's."""
+        flops = _total([study.train_flops, study.eval_flops])
+        if flops is None or study.saved_flops is None or study.moving_s is None:
+            return None
+        return (flops - study.saved_flops) / self.flops_per_s + study.moving_s
 
 
 def plan(config: SweepConfig, *, flops_per_s: float = ASSUMED_FLOPS_PER_S) -> Plan:
@@ -135,8 +162,16 @@ def plan(config: SweepConfig, *, flops_per_s: float = ASSUMED_FLOPS_PER_S) -> Pl
     """
     if not flops_per_s > 0:
         raise ValueError(f"flops_per_s must be > 0, got {flops_per_s}")
-    studies = tuple(_study(config, task, lookup(name)) for task in config.tasks for name in config.backbones)
-    return Plan(name=config.name, studies=studies, flops_per_s=flops_per_s, notes=tuple(_notes(config)))
+    studies = tuple(
+        _study(config, task, lookup(name), flops_per_s) for task in config.tasks for name in config.backbones
+    )
+    return Plan(
+        name=config.name,
+        allocation=config.budget.allocation,
+        studies=studies,
+        flops_per_s=flops_per_s,
+        notes=tuple(_notes(config)),
+    )
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
@@ -149,17 +184,26 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
             "num_blocks": study.num_blocks,
             "runs": study.runs,
             "epochs_max": study.epochs_max,
-            "compute_s": plan.seconds(_total([study.train_flops, study.eval_flops])),
+            "saved_flops": study.saved_flops,
+            "moving_s": study.moving_s,
+            "cached_bytes_expected": study.cached_bytes_expected,
+            "cached_bytes_max": study.cached_bytes_max,
+            "compute_s": plan.seconds(study),
             "cache_bytes": None if study.cache_bytes is None else list(study.cache_bytes),
+            "boundaries": None if study.boundaries is None else [_boundary(one) for one in study.boundaries],
         }
         for study in plan.studies
     ]
     totals = {
         name: getattr(plan, name)
-        for name in ("runs", "epochs_max", "epochs_expected", "train_flops", "eval_flops", "compute_s")
+        for name in (
+            *("runs", "epochs_max", "epochs_expected", "train_flops", "eval_flops", "saved_flops", "compute_s"),
+            *("cached_bytes_expected", "cached_bytes_max"),
+        )
     }
     return {
         "name": plan.name,
+        "allocation": plan.allocation,
         "studies": studies,
         "totals": totals,
         "flops_per_s": plan.flops_per_s,
@@ -167,23 +211,15 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def expected_epochs(budget: Budget) -> float:
-    """Of one trial that may be stopped: at each rung ``grace * reduction_factor ** k`` below
-    `max_epochs`, one in `reduction_factor` goes on."""
-    epochs = 0.0
-    share, before, rung = 1.0, 0, budget.grace_epochs
-    while rung < budget.max_epochs:
-        epochs += share * (rung - before)
-        share /= budget.reduction_factor
-        before, rung = rung, rung * budget.reduction_factor
-    return epochs + share * (budget.max_epochs - before)
+def _boundary(boundary: Boundary) -> dict[str, Any]:
+    return {**dataclasses.asdict(boundary), "pays": boundary.stored_bytes > 0}
 
 
-def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec) -> StudyPlan:
+def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec, flops_per_s: float) -> StudyPlan:
     budget = config.budget
-    whole = (budget.random_trials + config.confirmation.seeds) * budget.max_epochs
-    epochs = whole + (budget.trials - budget.random_trials) * expected_epochs(budget)
-    forward, step = _flops(config, task, backbone)
+    epochs = study_epochs(budget, config.confirmation.seeds)
+    blocks = block_flops(task, backbone)
+    forward = None if blocks is None else sum(blocks)
     return StudyPlan(
         key=study_key(task.name, backbone.name),
         task=task,
@@ -196,45 +232,11 @@ def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec) -> Study
         reduction_factor=budget.reduction_factor,
         epochs_expected=epochs,
         forward_flops=forward,
-        train_flops=_times(step, task.num_train, epochs),
+        train_flops=_times(None if blocks is None else step_flops(config, blocks), task.num_train, epochs),
         eval_flops=_times(forward, task.num_val, epochs),
-        cache_bytes=_cache_bytes(task, backbone),
+        cache_bytes=cache_bytes(config, task, backbone),
+        boundaries=study_boundaries(config, task, backbone, epochs, flops_per_s),
     )
-
-
-def _flops(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec) -> tuple[float | None, float | None]:
-    """Of one sample: a forward pass, and a training step at the mean over what may be tuned."""
-    blocks, scale = backbone.block_flops, _scale(task, backbone)
-    if blocks is None or scale is None:
-        return None, None
-    fixed = config.finetune
-    windows = config.space.windows(len(blocks), freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
-    backward = sum(sum(blocks[start:]) + sum(blocks[start:stop]) for start, stop in windows) / len(windows)
-    forward = scale * sum(blocks)
-    return forward, forward + scale * backward
-
-
-def _scale(task: TaskSpec, backbone: BackboneSpec) -> float | None:
-    """Cost of one sample of the task over that of one of the size the facts were measured at."""
-    if backbone.modality == "text":
-        if task.max_length is None or backbone.input_size is None:
-            return None
-        return task.max_length / backbone.input_size
-    if backbone.modality == "audio":
-        return task.max_duration_s  # the facts are those of one second
-    if task.image_size is None or backbone.input_size is None:
-        return 1.0
-    return (task.image_size / backbone.input_size) ** 2
-
-
-def _cache_bytes(task: TaskSpec, backbone: BackboneSpec) -> tuple[int, ...] | None:
-    scale = _scale(task, backbone)
-    if backbone.boundary_elements is None or scale is None or task.num_train is None or task.num_val is None:
-        return None
-    samples = task.num_train + task.num_val + (task.num_test or 0)
-    # The last block pools: its features have the same width at every size.
-    *inner, features = backbone.boundary_elements
-    return tuple(round(n) * samples * BYTES_PER_ELEMENT for n in (*(n * scale for n in inner), features))
 
 
 def _notes(config: SweepConfig) -> Iterable[str]:
@@ -255,6 +257,10 @@ def _notes(config: SweepConfig) -> Iterable[str]:
 
 def _times(flops: float | None, samples: int | None, epochs: float) -> float | None:
     return None if flops is None or samples is None else flops * samples * epochs
+
+
+def _of_all(found: Sequence[Boundary] | None, value: Callable[[Boundary], float]) -> float | None:
+    return None if found is None else sum(map(value, found))
 
 
 def _total(values: Iterable[float | None]) -> float | None:

@@ -7,21 +7,26 @@ from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.plan import Plan, StudyPlan
+from orchestrator.plan_cache import Boundary
 
 __all__ = ["duration", "render_plan"]
 
 WIDTH: Final = 100
 UNKNOWN: Final = "?"
 
-_HEADER: Final = ("task", "backbone", "blocks", "runs", "epochs", "at most", "TFLOP", "time", "cache")
+_HEADER: Final = ("task", "backbone", "blocks", "runs", "epochs", "at most", "TFLOP", "saved", "time", "cache")
 _NAMES: Final = 2
 """The leading columns of names, which lose their middle where the table would be too wide."""
 
 _NARROWEST: Final = 10
 
 
-def render_plan(plan: Plan) -> str:
-    """A table of the studies with their totals, and what the numbers mean."""
+def render_plan(plan: Plan, cache_limit: float | None = None) -> str:
+    """A table of the studies with their totals, and what the numbers mean.
+
+    Args:
+        cache_limit: bytes that the cache of this machine may hold; None leaves them out.
+    """
     rows = [_row(plan, study) for study in plan.studies]
     total = (
         "total",
@@ -31,15 +36,16 @@ def render_plan(plan: Plan) -> str:
         _count(plan.epochs_expected),
         _count(plan.epochs_max),
         _tera(_sum(plan.train_flops, plan.eval_flops)),
+        _share(plan.saved_flops, _sum(plan.train_flops, plan.eval_flops)),
         duration(plan.compute_s),
-        "",
+        _bytes(plan.cached_bytes_expected),
     )
-    return "\n".join([*_table([_HEADER, *rows, total]), "", *_legend(plan, [*rows, total])]) + "\n"
+    lines = [*_table([_HEADER, *rows, total]), "", *_legend(plan, [*rows, total], cache_limit)]
+    return "\n".join(lines) + "\n"
 
 
 def _row(plan: Plan, study: StudyPlan) -> tuple[str, ...]:
     flops = _sum(study.train_flops, study.eval_flops)
-    cache = study.cache_bytes
     return (
         study.task.name,
         study.backbone.name,
@@ -48,8 +54,9 @@ def _row(plan: Plan, study: StudyPlan) -> tuple[str, ...]:
         _count(study.epochs_expected),
         _count(study.epochs_max),
         _tera(flops),
-        duration(plan.seconds(flops)),
-        UNKNOWN if cache is None else _size(max(cache)),
+        _share(study.saved_flops, flops),
+        duration(plan.seconds(study)),
+        _bytes(study.cached_bytes_expected),
     )
 
 
@@ -75,20 +82,71 @@ def _fitting(widths: list[int]) -> list[int]:
     return [*names, *widths[_NAMES:]]
 
 
-def _legend(plan: Plan, rows: Sequence[Sequence[str]]) -> list[str]:
-    study = plan.studies[0]
+def _legend(plan: Plan, rows: Sequence[Sequence[str]], cache_limit: float | None) -> list[str]:
     lines = [
-        f"Each study: {study.trials} trials ({study.random_trials} random) of up to {study.max_epochs} "
-        f"epochs and {study.confirmations} confirmations. epochs: expected where one in "
-        f"{study.reduction_factor} of the other trials goes on at each rung, the first after "
-        f"{study.grace_epochs}.",
-        f"time: of one run after another at {plan.flops_per_s / 1e9:g} GFLOP/s, without the cache of "
-        "frozen activations. cache: activations at the boundary where they are largest.",
+        _budget(plan),
+        f"time: of one run after another at {plan.flops_per_s / 1e9:g} GFLOP/s, with the cache of frozen "
+        "activations, which saves that share of the FLOPs.",
+        *_cache(plan, cache_limit),
     ]
     if any(UNKNOWN in row for row in rows):
         lines.append(f"{UNKNOWN}  unknown until built")
     lines += (f"note: {note}" for note in plan.notes)
-    return [part for line in lines for part in textwrap.wrap(line, WIDTH)]
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent="  " * (line[:1] == " "))]
+
+
+def _budget(plan: Plan) -> str:
+    study = plan.studies[0]
+    trials = f"{study.trials} trials ({study.random_trials} random) of up to {study.max_epochs} epochs"
+    if plan.allocation == "race":
+        return (
+            f"A race: the studies of a task share what is {trials} for each. All begin with the random ones; those "
+            "that can no longer be the best are dropped, those left are confirmed with "
+            f"{study.confirmations} seeds. epochs: expected where it ends as races of 8 backbones did."
+        )
+    return (
+        f"Each study: {trials} and {study.confirmations} confirmations. epochs: expected where one in "
+        f"{study.reduction_factor} of the other trials goes on at each rung, the first after {study.grace_epochs}."
+    )
+
+
+def _cache(plan: Plan, cache_limit: float | None) -> list[str]:
+    """What may be cached at which depths, and how much of the limit it takes."""
+    known = [study for study in plan.studies if study.boundaries is not None]
+    if not any(study.boundaries for study in known):
+        return ["cache: nothing is kept."] if known else []
+    lines = ["cache: expected size. Estimated with assumed speeds; the worker decides by costs it measures."]
+    lines += [f"  {study.key}: {_boundaries(study.boundaries)}" for study in known if study.boundaries]
+    if plan.cached_bytes_max is not None and cache_limit is not None:
+        beyond = plan.cached_bytes_max > cache_limit
+        lines.append(
+            f"cache: at most {_size(plan.cached_bytes_max)} of the {_size(cache_limit)} it may hold"
+            + (" (ORCHESTRATOR_CACHE_MAX_GIB): what was not used for longest goes first." if beyond else ".")
+        )
+    return lines
+
+
+def _boundaries(found: Sequence[Boundary]) -> str:
+    """``behind 5-18 blocks, 1.2MB to 78.6MB each; not 1-4, where computing is cheaper``."""
+    paying = [boundary for boundary in found if boundary.stored_bytes]
+    rest = [boundary.depth for boundary in found if not boundary.stored_bytes]
+    if not paying:
+        return f"nothing behind {_ranges(rest)} blocks, as computing is cheaper"
+    smallest, largest = (_size(pick(boundary.stored_bytes for boundary in paying)) for pick in (min, max))
+    each = smallest if smallest == largest else f"{smallest} to {largest} each"
+    text = f"behind {_ranges([boundary.depth for boundary in paying])} blocks, {each}"
+    return f"{text}; not {_ranges(rest)}, where computing is cheaper" if rest else text
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``1-4, 7`` for 1, 2, 3, 4, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _shortened(text: str, width: int) -> str:
@@ -108,6 +166,14 @@ def _count(value: float) -> str:
 
 def _tera(flops: float | None) -> str:
     return UNKNOWN if flops is None else f"{flops / 1e12:.3g}"
+
+
+def _share(part: float | None, whole: float | None) -> str:
+    return UNKNOWN if part is None or not whole else f"{part / whole:.0%}"
+
+
+def _bytes(num_bytes: float | None) -> str:
+    return UNKNOWN if num_bytes is None else _size(num_bytes)
 
 
 def duration(seconds: float | None) -> str:

@@ -60,6 +60,7 @@ def new_facts(config: SweepConfig, plan: Plan, tracking_uri: str) -> dict[str, A
             "search.space": config.space.digest,
             "search.seed": config.seed,
             "search.random_trials": config.budget.random_trials,
+            "budget.allocation": config.budget.allocation,
             "budget.trials": config.budget.trials,
             "budget.max_epochs": config.budget.max_epochs,
             "budget.grace_epochs": config.budget.grace_epochs,

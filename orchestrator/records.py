@@ -17,7 +17,7 @@ from orchestrator.errors import OrchestratorError
 
 __all__ = ["EPOCHS", "PHASES", "STATES", "TESTS", "TRIALS", "AppendOnlyTable", "TableDamaged"]
 
-PHASES = ("random", "tpe", "confirmation")
+PHASES = ("random", "tpe", "thompson", "confirmation")
 STATES = ("completed", "stopped", "failed")
 
 _RUN_KEY = [
@@ -128,6 +128,8 @@ class AppendOnlyTable:
         self.path = path
         self.schema = schema
         self._end: int | None = None  # where this writer's last row ends; None before its first
+        self._rows = schema.empty_table()  # as read so far, up to this offset:
+        self._whole = 0
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row durably.
@@ -143,7 +145,7 @@ class AppendOnlyTable:
         batch = pa.RecordBatch.from_pylist([dict(row)], schema=self.schema)
         with self.path.open("ab") as file:
             if file.tell() != self._end:
-                file.seek(file.truncate(self._read()[1]))
+                file.seek(file.truncate(self._follow()))
             if file.tell() == 0:
                 file.write(self.schema.serialize())
             file.write(batch.serialize())
@@ -152,32 +154,41 @@ class AppendOnlyTable:
             self._end = file.tell()
 
     def read(self) -> pa.Table:
-        """Every whole row, in the order written; an empty table where there is no file yet."""
-        return self._read()[0]
+        """Every whole row, in the order written; an empty table where there is no file yet.
 
-    def _read(self) -> tuple[pa.Table, int]:
-        """The rows, and the offset at which the last whole one ends."""
+        What this object has read before it does not parse again.
+        """
+        self._follow()
+        return self._rows
+
+    def _follow(self) -> int:
+        """Take in the rows added since the last time. Returns the offset at which the last whole one ends."""
         header = self.schema.serialize().to_pybytes()
         size = self.path.stat().st_size if self.path.exists() else 0
+        if size < self._whole:  # another file than the one that was read
+            self._rows, self._whole = self.schema.empty_table(), 0
         if size < len(header) and (size == 0 or header.startswith(self.path.read_bytes())):
-            return self.schema.empty_table(), 0
+            return 0
         batches = []
         with pa.memory_map(str(self.path)) as source:
-            try:
-                reader = pa.ipc.open_stream(source)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise TableDamaged(f"{self.path} is not a table of this program: {error}") from error
-            if reader.schema != self.schema:
-                raise TableDamaged(
-                    f"{self.path} was written by another version: its columns are not the ones read here"
-                )
-            whole = source.tell()
+            if not self._whole:
+                self._whole = self._after_schema(source)
+            source.seek(self._whole)
             while True:
                 try:
-                    batches.append(reader.read_next_batch())
-                except StopIteration:
-                    break
-                except (pa.ArrowInvalid, OSError):
-                    break  # the torn batch of a writer that was killed
-                whole = source.tell()
-            return pa.Table.from_batches(batches, self.schema), whole
+                    batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), self.schema))
+                except (EOFError, pa.ArrowInvalid, OSError):
+                    break  # the end, or the torn batch of a writer that was killed
+                self._whole = source.tell()
+            if batches:  # in one piece: a table of ten thousand chunks takes seconds to filter
+                self._rows = pa.concat_tables([self._rows, pa.Table.from_batches(batches)]).combine_chunks()
+        return self._whole
+
+    def _after_schema(self, source: pa.NativeFile) -> int:
+        try:
+            schema = pa.ipc.read_schema(source)
+        except (EOFError, pa.ArrowInvalid, OSError) as error:
+            raise TableDamaged(f"{self.path} is not a table of this program: {error}") from error
+        if schema != self.schema:
+            raise TableDamaged(f"{self.path} was written by another version: its columns are not the ones read here")
+        return int(source.tell())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -41,6 +42,10 @@ class RunRequest:
     num_sharing: int = 1
     """How many runs of the study are expected to freeze the same leading blocks: a cache serves them all."""
 
+    companions: tuple[FinetuneConfig, ...] = ()
+    """Of a linear probe: all that may be trained together with it, itself included, the same for each of
+    them; empty where it has none."""
+
     num_threads: int
     """Of torch and BLAS in the worker: the CPUs that Ray granted it."""
 
@@ -53,7 +58,7 @@ class RunRequest:
 
     def to_tune(self) -> dict[str, Any]:
         """The nested dictionary that Ray Tune calls a config."""
-        return {"study": self.study, **asdict(self)}
+        return {"study": self.study, **asdict(replace(self, companions=())), "companions": self._companions_text()}
 
     @classmethod
     def from_tune(cls, config: Mapping[str, Any]) -> Self:
@@ -65,9 +70,20 @@ class RunRequest:
             config=FinetuneConfig(**config["config"]),
             execution=Execution(**config["execution"]),
             num_sharing=config["num_sharing"],
+            companions=tuple(
+                FinetuneConfig(**{**config["config"], **other}) for other in json.loads(config["companions"])
+            ),
             num_threads=config["num_threads"],
             test_file=config["test_file"],
         )
+
+    def _companions_text(self) -> str:
+        """What they have of their own. One text: Tune copies a config with every result, value by value."""
+        mine = asdict(self.config)
+        own = [
+            {name: value for name, value in asdict(other).items() if value != mine[name]} for other in self.companions
+        ]
+        return json.dumps(own)
 
     @property
     def error_file(self) -> Path:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestrator.folder import SweepFolder, write_whole
+from orchestrator.race_report import race_ends
 from orchestrator.ranking import Ranking, rank
 
 __all__ = [
@@ -33,7 +34,7 @@ SOME_FAILED: Final = 3
 def rank_sweep(folder: SweepFolder) -> Ranking:
     """Rank what the folder's tables hold so far. Pure apart from reading them."""
     trials, _, tests = folder.tables()
-    return rank(trials, tests)
+    return rank(trials, tests, races=race_ends(folder.read_facts(), trials))
 
 
 def write_ranking(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:

@@ -62,6 +62,11 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         self._delegate(trial, lambda rungs: rungs.on_trial_remove(tune_controller, trial))
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """None: Tune starts pending trials in their order by itself. FIFO's answer, the first pending one, would
+        be looked for among all trials ten times a second, the ended ones first."""
+        return None
+
     def debug_string(self) -> str:
         return f"{len(self._rungs)} studies, each with its own ASHA rungs"
 

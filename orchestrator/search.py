@@ -8,6 +8,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestrator.allocators import Allocator, EqualShares
 from orchestrator.recorder import Recorder
 from orchestrator.study import Study
 
@@ -15,15 +16,19 @@ __all__ = ["StudySearcher"]
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
-    """Gives every free slot to the study that has been handed the least, so that all advance alike.
+    """Gives every free slot to a study.
 
     It sees validation only: results carry no test score, and test measurements are collected by the
     recorder, which hands back the `TRIALS` row.
+
+    Args:
+        allocator: says whose turn it is; None is equal shares for all.
     """
 
-    def __init__(self, studies: Sequence[Study], recorder: Recorder) -> None:
+    def __init__(self, studies: Sequence[Study], recorder: Recorder, allocator: Allocator | None = None) -> None:
         super().__init__()
         self._studies = {study.key: study for study in studies}
+        self._allocator = allocator or EqualShares(studies)
         self._recorder = recorder
         self._runs: dict[str, tuple[str, int]] = {}  # Tune's trial id -> study, number
         self._failure: Exception | None = None
@@ -43,7 +48,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         """A run to start; None to wait for one that is running; FINISHED when all have ended."""
         if self._failure is not None:
             raise self._failure
-        for study in sorted(self._studies.values(), key=lambda study: study.num_handed):
+        for study in self._allocator.order():
             request = study.next()
             if request is not None:
                 self._runs[trial_id] = study.key, request.number
@@ -68,6 +73,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
                 self._epoch(study, number, result)
             trial = self._recorder.finished(study, number, result, died=error)
             self._studies[study].ended(number, trial["state"], trial["val_score"])
+            self._allocator.ended(study, number)
 
     def _epoch(self, study: str, number: int, result: Mapping[str, Any]) -> None:
         self._recorder.epoch(study, number, result)

@@ -15,11 +15,15 @@ import pyarrow.compute as pc
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
+from orchestrator.companions import RandomSlice, companions
 from orchestrator.config import SweepConfig
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import StudyPlan
 from orchestrator.ranking import NoCompletedTrial, choose
+from orchestrator.ranking.study import read_runs
 from orchestrator.request import Phase, RunRequest
+from orchestrator.suggestion import History
+from orchestrator.thompson import ThompsonSampler
 from trainables.config import FinetuneConfig
 
 __all__ = ["Study"]
@@ -38,9 +42,9 @@ class Study:
     """Hands out the runs of one study and learns from their validation scores.
 
     The first `random_trials` are drawn at random, the same draws for every backbone; the others are
-    suggested by TPE. When all have ended, the configuration chosen on validation is confirmed with fresh
-    seeds. Samplers are seeded by the sweep's seed and the trial's number, so that a suggestion depends on
-    nothing but the trials before it.
+    suggested by TPE, in a race by Thompson sampling. When all have ended, the configuration chosen on
+    validation is confirmed with fresh seeds. Samplers are seeded by the sweep's seed and the trial's number,
+    so that a suggestion depends on nothing but the trials before it.
 
     Args:
         index: of the study in the plan.
@@ -63,6 +67,11 @@ class Study:
         self.key = plan.key
         self.num_blocks = num_blocks
         self.num_handed = 0
+        self.num_trials = plan.trials
+        """Search trials to hand out."""
+        self._is_open = False  # whether more of them may be granted
+        self._is_confirmed = True
+        self._searched: Phase = "thompson" if config.budget.allocation == "race" else "tpe"
         self._index = index
         self._config = config
         self._folder = folder
@@ -71,8 +80,14 @@ class Study:
         windows = config.space.windows(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
         self._num_sharing = max(1, round(plan.runs / len({start for start, _ in windows})))
         self._space = config.space.bind(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
-        self._optuna = optuna.create_study(study_name=plan.key, storage=storage, direction="maximize")
-        self._running: dict[int, optuna.Trial | None] = {}
+        self._random_slice = RandomSlice(self._random_draw, plan.random_trials, num_blocks)
+        self._storage = storage
+        self._ledger = optuna.create_study(
+            study_name=plan.key, storage=storage, direction="maximize", load_if_exists=True
+        )  # its trials are numbered as the runs are
+        self._study_id = storage.get_study_id_from_name(plan.key)
+        self._history = History(self._ledger.get_trials(deepcopy=False))
+        self._running: dict[int, int | None] = {}  # number -> the ledger's id; None of a confirmation
         self._num_ended = 0
         self._confirmations: deque[RunRequest] | None = None
 
@@ -83,28 +98,37 @@ class Study:
 
     def next(self) -> RunRequest | None:
         """The next run, or None where one that is still running must end first."""
-        if self.num_handed < self.plan.trials:
+        if self.num_handed < self.num_trials:
             return self._hand_out(self._suggest())
-        if self._confirmations is None and self._num_ended == self.plan.trials:
-            self._confirmations = deque(self._confirm())
+        if self._confirmations is None and not self._is_open and self._num_ended == self.num_trials:
+            self._history.clear()
+            self._confirmations = deque(self._confirm() if self._is_confirmed else [])
         if self._confirmations:
             return self._hand_out(self._confirmations.popleft())
         return None
 
+    def grant(self, num_trials: int) -> None:
+        """In a race: hand out search trials up to this number, and wait for more until `close`."""
+        self.num_trials, self._is_open = num_trials, True
+
+    def close(self, *, confirm: bool) -> None:
+        """In a race: hand out no more search trials, and then the confirmations or nothing."""
+        self.num_trials, self._is_open, self._is_confirmed = self.num_handed, False, confirm
+
     def report(self, number: int, epoch: int, val_score: float) -> None:
         """Tell Optuna what a running trial reached on validation."""
-        trial = self._running.get(number)
-        if trial is not None:
-            trial.report(val_score, epoch)
+        trial_id = self._running.get(number)
+        if trial_id is not None and self._history.report(number, epoch, val_score):
+            self._storage.set_trial_intermediate_value(trial_id, epoch, val_score)
 
     def ended(self, number: int, state: str, val_score: float | None) -> None:
         """Tell Optuna how a trial ended. A stopped one is pruned, a failed one never has a value."""
-        trial = self._running.pop(number)
-        if trial is None:
+        if self._running.pop(number) is None:
             return
         self._num_ended += 1
         value = val_score if state == "completed" else None
-        self._optuna.tell(trial, value, state=_STATES[state], skip_if_finished=True)
+        self._ledger.tell(number, value, state=_STATES[state], skip_if_finished=True)
+        self._history.end(number, _STATES[state], value)
 
     def _hand_out(self, request: RunRequest) -> RunRequest:
         self._running.setdefault(request.number, None)
@@ -113,20 +137,31 @@ class Study:
 
     def _suggest(self) -> RunRequest:
         number = self.num_handed
-        phase: Phase = "random" if number < self.plan.random_trials else "tpe"
-        self._optuna.sampler = self._sampler(phase, number)
-        trial = self._optuna.ask()
-        config = self._config.finetune_config(self.plan.backbone.name, self._space(trial), seed=self._seed(number))
-        # On disk before anybody trains it: after a kill this says what was meant to run.
-        trial.set_user_attr("run", json.dumps({"number": number, "phase": phase, "config": asdict(config)}))
-        self._running[number] = trial
-        return self._request(number, phase, config)
+        phase: Phase = "random" if number < self.plan.random_trials else self._searched
+        drawn, trial = self._history.suggest(number, self._sampler(phase, number), self._space)
+        config = self._config.finetune_config(self.plan.backbone.name, drawn, seed=self._seed(number))
+        # On disk, in one piece, before anybody trains it: after a kill this says what was meant to run.
+        trial.user_attrs = {"run": json.dumps({"number": number, "phase": phase, "config": asdict(config)})}
+        self._running[number] = self._storage.create_new_trial(self._study_id, trial)
+        together = self._random_slice.companions(number, config) if phase == "random" else ()
+        return self._request(number, phase, config, together)
+
+    def _random_draw(self, number: int) -> FinetuneConfig:
+        """The configuration of a trial of the random slice, whether it has been suggested or not."""
+        drawn, _ = History().suggest(number, self._sampler("random", number), self._space)
+        return self._config.finetune_config(self.plan.backbone.name, drawn, seed=self._seed(number))
 
     def _sampler(self, phase: Phase, number: int) -> BaseSampler:
         if phase == "random":
             return RandomSampler(seed=self._seed(number))
+        if phase == "thompson":
+            runs = read_runs(self._trials().filter(pc.field("study") == self.key))
+            return ThompsonSampler(runs, self._candidate, self.num_blocks, seed=self._seed(number))
         # The slice is TPE's start-up; running trials count as bad guesses so that parallel ones differ.
         return TPESampler(seed=self._seed(number), n_startup_trials=0, constant_liar=True)
+
+    def _candidate(self, trial: optuna.Trial) -> FinetuneConfig:
+        return self._config.finetune_config(self.plan.backbone.name, self._space(trial), seed=0)
 
     def _confirm(self) -> list[RunRequest]:
         try:
@@ -135,13 +170,14 @@ class Study:
         except NoCompletedTrial:
             return []
         config: dict[str, Any] = json.loads(chosen["config"][0].as_py())
-        return [
-            self._request(
-                self.plan.trials + index,
-                "confirmation",
-                FinetuneConfig(**{**config, "seed": self._seed(CONFIRMATION_NUMBERS_FROM + index)}),
-            )
+        repeated = [
+            FinetuneConfig(**{**config, "seed": self._seed(CONFIRMATION_NUMBERS_FROM + index)})
             for index in range(self.plan.confirmations)
+        ]
+        together = companions(repeated, self.num_blocks)
+        return [
+            self._request(self.num_trials + index, "confirmation", config, together.get(config, ()))
+            for index, config in enumerate(repeated)
         ]
 
     def _seed(self, number: int) -> int:
@@ -150,7 +186,9 @@ class Study:
         text = f"{self._config.seed}:{number}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
-    def _request(self, number: int, phase: Phase, config: FinetuneConfig) -> RunRequest:
+    def _request(
+        self, number: int, phase: Phase, config: FinetuneConfig, together: tuple[FinetuneConfig, ...]
+    ) -> RunRequest:
         return RunRequest(
             number=number,
             phase=phase,
@@ -158,6 +196,7 @@ class Study:
             config=config,
             execution=self._config.execution,
             num_sharing=self._num_sharing,
+            companions=together,
             num_threads=self._config.resources.cpus_per_trial,
             test_file=str(self._folder.test_file(self._index, number)),
         )

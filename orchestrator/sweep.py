@@ -134,12 +134,17 @@ def run_studies(
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
     from ray import tune
+    from threadpoolctl import threadpool_limits
 
+    from orchestrator.allocators import make_allocator
+    from orchestrator.forgetting import ForgetEnded
     from orchestrator.interrupt import SafePoint, deferred_interrupts
     from orchestrator.scheduling import StudyScheduler
     from orchestrator.search import StudySearcher
     from orchestrator.study import Study
-    from orchestrator.worker import FinetuneWorker
+
+    if worker is None:
+        from orchestrator.worker import FinetuneWorker as worker  # noqa: N813 - torch is loaded for it alone
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # It logs the traceback of every failed trial, which is in the trial's record and in `runs/`.
@@ -157,10 +162,10 @@ def run_studies(
         )
         for index, (study_plan, study_facts) in enumerate(zip(plan.studies, facts, strict=True))
     ]
-    searcher = StudySearcher(studies, recorder)
+    searcher = StudySearcher(studies, recorder, make_allocator(config, studies, folder.trials.read))
     tuner = tune.Tuner(
         tune.with_resources(
-            worker or FinetuneWorker,
+            worker,
             {"cpu": config.resources.cpus_per_trial, "gpu": trial_gpus(config.resources)},
         ),
         tune_config=tune.TuneConfig(
@@ -177,13 +182,14 @@ def run_studies(
             name="tune",
             storage_path=str(folder.path),
             verbose=0,
-            callbacks=[SafePoint()],
+            callbacks=[SafePoint(), ForgetEnded()],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
     try:
-        with deferred_interrupts():
+        # BLAS with a thread per core would fight the trials for them: twentyfold the time for the same sums.
+        with deferred_interrupts(), threadpool_limits(1, user_api="blas"):
             tuner.fit()
     except Exception:
         if isinstance(searcher.failure, OSError):

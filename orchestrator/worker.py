@@ -1,4 +1,4 @@
-"""The thin Ray adapter around `trainables.finetune.Finetuner`.
+"""The thin Ray adapter around `trainables.finetune.Finetuner` and `trainables.probes.ProbeRun`.
 
 One worker lives through many trials: torch, decoded data and pretrained backbones stay warm. What it
 reports never holds a test score; those are written to a file of their own.
@@ -22,9 +22,10 @@ from ray import tune
 
 from orchestrator.folder import write_whole
 from orchestrator.inspection import load_study
+from orchestrator.probing import make_run
 from orchestrator.request import RunRequest
 from trainables.errors import Diverged
-from trainables.finetune import Finetuner, default_device
+from trainables.finetune import default_device
 
 __all__ = ["FinetuneWorker"]
 
@@ -62,9 +63,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             backbone, task = load_study(request.task, request.config.backbone)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
-            self._finetuner = Finetuner(
-                request.config, backbone, task, execution=request.execution, num_runs=request.num_sharing
-            )
+            self._finetuner = make_run(request, backbone, task)
         except Exception:
             self._leave_traceback()
             raise

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
+from orchestrator.allocators import make_allocator
 from orchestrator.config import SweepConfig, sweep_from_mapping
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import plan
@@ -99,7 +100,8 @@ class Twin:
         self.ledger = JournalStorage(JournalFileBackend(str(self.folder.ledger_file)))
         self.studies = self.make_studies()
         self.recorder = Recorder(self.folder, listeners)
-        self.searcher = StudySearcher(self.studies, self.recorder)
+        allocator = make_allocator(config, self.studies, self.folder.trials.read)
+        self.searcher = StudySearcher(self.studies, self.recorder, allocator)
         self.requests: dict[str, RunRequest] = {}
         self._epochs: dict[str, int] = {}
         self._best: dict[str, float] = {}

@@ -6,6 +6,7 @@
     ├── WeightsUnavailable   the weights are known but not on this machine
     ├── MissingExtra         an optional dependency is not installed
     ├── DataError            a dataset that cannot be read or split as asked
+    ├── OutOfMemory          a device's memory does not hold what is trained, however it is split
     ├── Diverged             training produced a loss that is not a finite number
     └── FrozenMoved          a frozen tensor changed: the result would be a lie
 
@@ -23,6 +24,7 @@ __all__ = [
     "FrozenMoved",
     "InvalidConfig",
     "MissingExtra",
+    "OutOfMemory",
     "TrainableError",
     "UnknownName",
     "WeightsUnavailable",
@@ -52,6 +54,10 @@ class MissingExtra(TrainableError, ImportError):
 
 class DataError(TrainableError):
     """A dataset that cannot be read, or cannot be split as asked."""
+
+
+class OutOfMemory(TrainableError, RuntimeError):
+    """A device's memory does not hold a run in any way that leaves its result the same."""
 
 
 class Diverged(TrainableError, ArithmeticError):

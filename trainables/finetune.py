@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainables.augmentation import Augmentation, make_augmentation
 from trainables.backbones import Backbone, replace_head
-from trainables.batches import batch_sizes, epoch_batches, eval_batches
+from trainables.batches import batch_sizes, epoch_batches, eval_batches, largest_sample
 from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Split, Task
 from trainables.errors import Diverged, FrozenMoved
@@ -118,6 +118,7 @@ class Finetuner:
             weight=self._weight,
             device=self.device,
             execution=execution,
+            largest=largest_sample(task.train),
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,11 +26,12 @@ def make_optimizer(config: FinetuneConfig, backbone: Backbone) -> Optimizer:
     """
     last = max((i for i in range(backbone.num_blocks) if i not in backbone.frozen), default=0)
     block_decay = 0.0 if config.stay_near else config.weight_decay
-    groups = []
+    groups: list[dict[str, Any]] = []
     for index, block in enumerate(backbone.blocks):
         lr = config.learning_rate * config.layer_decay ** (last - index)
         groups += _groups(block, lr, block_decay)
     groups += _groups(backbone.head, config.head_learning_rate, config.weight_decay)
+    groups = _merged(groups)
     match config.optimizer:
         case "sgd":
             return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=True)
@@ -39,16 +41,25 @@ def make_optimizer(config: FinetuneConfig, backbone: Backbone) -> Optimizer:
             return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
-def _groups(part: nn.Module, lr: float, weight_decay: float) -> list[dict[str, object]]:
+def _groups(part: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
     trainable = [(name, p) for name, p in part.named_parameters() if p.requires_grad]
     # Layers call their matrix "weight" (attention "in_proj_weight"); what is not a layer's has a name of its own.
     decayed = [p for name, p in trainable if p.ndim > 1 and name.endswith("weight")]
     spared = [p for name, p in trainable if p.ndim <= 1 or not name.endswith("weight")]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": decayed, "lr": lr, "weight_decay": weight_decay},
         {"params": spared, "lr": lr, "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups of equal settings as one: each costs a fused optimizer a call of its own at every step."""
+    merged: dict[tuple[float, float], dict[str, Any]] = {}
+    for group in groups:
+        same = merged.setdefault((group["lr"], group["weight_decay"]), {**group, "params": []})
+        same["params"] += group["params"]
+    return list(merged.values())
 
 
 def make_schedule(config: FinetuneConfig, optimizer: Optimizer, num_steps: int) -> LambdaLR:

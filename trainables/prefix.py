@@ -20,6 +20,7 @@ from trainables.execution import Execution
 from trainables.freezing import module_digest
 from trainables.precision import autocast, uses_bf16
 from trainables.preprocessing import State
+from trainables.splitting import InParts
 
 __all__ = ["Prefix"]
 
@@ -57,6 +58,7 @@ class Prefix:
         self.depth = depth
         self._blocks = backbone.blocks[:depth]
         self._features = backbone.features
+        self._in_parts = InParts(device)
         self._task = task
         self._device = device
         self._precision = precision
@@ -100,8 +102,11 @@ class Prefix:
         return tuple(part for part in parts if isinstance(part, Tensor))
 
     def _run(self, state: State, start: int, stop: int) -> State:
-        with autocast(self._precision, self._device):
-            return self._features(state, start, stop)
+        def blocks(state: State) -> State:
+            with autocast(self._precision, self._device):
+                return self._features(state, start, stop)
+
+        return self._in_parts(blocks, state, name=start)
 
     def _activations(self, split: Split, augmentation: Augmentation | None) -> Activations | None:
         key = id(split), None if augmentation is None else augmentation.view

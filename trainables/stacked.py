@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -32,7 +33,7 @@ class Hyperparameters:
     """What one member's own optimizer and schedule would do, read from them."""
 
     groups: Mapping[str, Mapping[str, Any]]
-    """Of each parameter, by name: the settings of its group in `torch.optim`."""
+    """Of each parameter, by name: the settings of its group in `torch.optim`; ``initial_lr`` is the peak rate."""
 
     factors: tuple[float, ...]
     """Of the learning rate at each step of the run."""
@@ -73,6 +74,11 @@ class StackedOptimizer:
         self._first = {key: torch.zeros_like(p) for key, p in parameters.items()}
         self._second = {key: torch.zeros_like(p) for key, p in parameters.items()} if name != "sgd" else {}
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the moments."""
+        return sum(moment.nbytes for moments in (self._first, self._second) for moment in moments.values())
+
     def step(self, gradients: Tensors) -> None:
         """Update by `gradients`, which may be overwritten."""
         update = self._sgd if self._name == "sgd" else self._adam
@@ -110,7 +116,7 @@ class StackedOptimizer:
 
 def _rates(members: Sequence[Hyperparameters], key: str) -> list[list[float]]:
     """Learning rates of one parameter: a row per step, a column per member."""
-    return [[m.groups[key]["lr"] * m.factors[step] for m in members] for step in range(len(members[0].factors))]
+    return [[m.groups[key]["initial_lr"] * m.factors[step] for m in members] for step in range(len(members[0].factors))]
 
 
 def stack(states: Sequence[Tensors]) -> Tensors:
@@ -124,12 +130,19 @@ class StackedHead:
     Args:
         head: any of them, for its code. It may have dropout and nothing else that is random, and no buffers:
             batch statistics would be one member's.
-        loss: of outputs and targets of one member, a scalar.
+        loss: of outputs, as float32, and targets of one member, a scalar.
+        context: that the head computes in, such as autocast.
     """
 
-    def __init__(self, head: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        head: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        context: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._trained, self._masks = _with_given_masks(head)
         self._loss = loss
+        self._context = context
         self._gradients = vmap(grad_and_value(self._member_loss), randomness="error")
 
     def gradients(
@@ -152,7 +165,8 @@ class StackedHead:
 
     def _member_loss(self, parameters: Tensors, features: Tensor, targets: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
         self._masks.give(masks)
-        outputs = functional_call(self._trained, parameters, (features,))
+        with self._context():
+            outputs = functional_call(self._trained, parameters, (features,))
         return self._loss(outputs.float(), targets)
 
 

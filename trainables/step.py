@@ -10,10 +10,15 @@ from torch import Tensor
 from trainables.backbones import Backbone
 from trainables.config import FinetuneConfig
 from trainables.execution import Execution
+from trainables.memory_limit import is_out_of_memory
 from trainables.objective import Objective
 from trainables.optimization import Anchor, make_optimizer, make_schedule
+from trainables.passes import Ladder, memory_key
 from trainables.precision import autocast
 from trainables.preprocessing import State
+from trainables.splitting import InParts, release_memory, split
+from trainables.tuned import Tuned
+from trainables.undo import Intact, Undo
 
 __all__ = ["TrainStep"]
 
@@ -21,11 +26,19 @@ __all__ = ["TrainStep"]
 class TrainStep:
     """Trains blocks `start` to the end and the head, a batch at a time.
 
+    A step that runs out of memory is undone and tried again in a smaller way (`Ladder`), with the same result
+    up to rounding; in several passes dropout and stochastic depth draw other masks than in one.
+
     Args:
         backbone: on `device`, frozen as `config` says.
         start: the first tuned block: batches are what enters it.
         num_steps: of the whole run; the learning-rate schedule ends there.
         weight: of the loss, as `Objective.balanced_weight` gives it, or None.
+        largest: shapes of the task's largest sample, as `largest_sample` gives them: with the configuration they
+            decide how much memory a step takes.
+
+    Raises:
+        InvalidConfig: it shall be compiled and there is no C++ compiler.
     """
 
     def __init__(
@@ -39,35 +52,52 @@ class TrainStep:
         weight: Tensor | None,
         device: torch.device,
         execution: Execution,
+        largest: tuple[tuple[int, ...], ...] = (),
     ) -> None:
         self.num_done = 0
         self._config = config
-        self._backbone = backbone
-        self._start = start
         self._objective = objective
         self._weight = weight
         self._device = device
-        self._execution = execution
+        self._tuned = Tuned(backbone, start, compile=execution.compile)
+        self._ladder = Ladder(self._tuned, execution, memory_key(config, objective.num_outputs, largest, device))
+        self._undo = Undo(self._tuned.modules, device)
+        self._intact = Intact()
+        self._in_parts = InParts(device)
         self._optimizer = make_optimizer(config, backbone)
         self._schedule = make_schedule(config, self._optimizer, num_steps)
         self._anchor = Anchor(backbone, config.stay_near)
 
     def __call__(self, state: State, targets: Tensor) -> Tensor:
-        """Update on one batch; the mean loss over it, on the device: nobody has waited for it."""
-        loss = self._objective.loss(self.forward(state).float(), targets, self._weight)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        """Update on one batch; the mean loss over it, on the device: nobody has waited for it.
+
+        Raises:
+            InvalidConfig: PyTorch cannot compile the backbone, or `Execution.micro_batch_size` would change
+                the result.
+            OutOfMemory: memory does not suffice in any way that leaves the result the same.
+        """
+        self._undo.save()
+        while True:
+            loss, problem = self._attempt(state, targets)
+            if loss is not None:
+                break
+            self._undo.restore()
+            self._optimizer.zero_grad(set_to_none=True)
+            release_memory(self._device)
+            self._ladder.step_down(len(targets), problem)
         self._anchor.add_gradient()
         self._optimizer.step()
         self._schedule.step()
         self.num_done += 1
-        return loss.detach()
+        return loss
 
     def forward(self, state: State) -> Tensor:
-        """Outputs for what enters block `start`."""
-        with autocast(self._config.precision, self._device):
-            outputs: Tensor = self._backbone.head(self._backbone.features(state, self._start))
-        return outputs
+        """Outputs, in eval mode, for what enters block `start`; in parts where memory does not hold the batch.
+
+        Raises:
+            OutOfMemory: memory does not hold a single sample.
+        """
+        return self._in_parts(self._outputs, state)
 
     def state_dict(self) -> dict[str, Any]:
         """Of optimizer and schedule."""
@@ -81,3 +111,37 @@ class TrainStep:
         self.num_done = state["step"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+
+    def _outputs(self, state: State) -> Tensor:
+        with autocast(self._config.precision, self._device):
+            return self._tuned.plain(state)
+
+    def _attempt(self, state: State, targets: Tensor) -> tuple[Tensor | None, str]:
+        """The loss, its gradients in place; None, and what was said, where memory does not suffice."""
+        # Here and not before the backward pass: the forward pass has the room.
+        self._optimizer.zero_grad(set_to_none=True)
+        try:
+            return self._intact(lambda shown: self._gradients(shown, targets), state), ""
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            # Its traceback holds every activation of the pass: it must be gone before the next attempt.
+            return None, str(error).partition("\n")[0]
+
+    def _gradients(self, state: State, targets: Tensor) -> Tensor:
+        size = self._ladder.size(len(targets))
+        if size == len(targets):
+            loss = self._loss(state, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+        total = torch.zeros((), device=self._device)
+        for part, its_targets in zip(split(state, size), split(targets, size), strict=True):
+            loss = self._loss(part, its_targets) * (len(its_targets) / len(targets))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _loss(self, state: State, targets: Tensor) -> Tensor:
+        with autocast(self._config.precision, self._device):
+            outputs = self._tuned(state, checkpointed=self._ladder.passes.gradient_checkpointing)
+        return self._objective.loss(outputs.float(), targets, self._weight)

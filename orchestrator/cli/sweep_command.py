@@ -49,6 +49,7 @@ def sweep(
     from orchestrator.config import load_sweep, resolved_yaml
     from orchestrator.plan import plan, plan_to_dict
     from orchestrator.plan_table import render_plan
+    from trainables.data.cache import cache_limit
 
     config = load_sweep(file, [*(overrides or []), *_shortcuts(tracking_uri, storage, seed)])
     if print_config:
@@ -56,10 +57,11 @@ def sweep(
         return 0
     planned = plan(config)
     if plan_only:
+        limit = cache_limit()
         if as_json:
-            print_json(plan_to_dict(planned))
+            print_json({**plan_to_dict(planned), "cache_limit_bytes": limit})
         else:
-            print(render_plan(planned))
+            print(render_plan(planned, limit))
         return 0
     return _run(config, planned, address, as_json=as_json, quiet=quiet)
 

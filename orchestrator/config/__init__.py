@@ -10,9 +10,10 @@ from orchestrator.config.loading import (
     sweep_from_mapping,
     sweep_mapping,
 )
-from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig
+from orchestrator.config.model import Allocation, Budget, Confirmation, Resources, SweepConfig
 
 __all__ = [
+    "Allocation",
     "Budget",
     "Confirmation",
     "Resources",

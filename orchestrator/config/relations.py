@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.config.rules import Relation, Report
 from orchestrator.config.yaml_source import Keys
@@ -20,8 +20,12 @@ __all__ = [
     "blocks_said_once",
     "classes_to_balance",
     "modality_fits",
+    "race_can_start",
     "searched_or_fixed",
 ]
+
+
+MIN_RACE_TRIALS: Final = 3
 
 
 def at_most(small: str, large: str) -> Relation:
@@ -131,6 +135,21 @@ def modality_fits(values: Mapping[str, Any], keys: Keys, report: Report) -> None
                 rule = f"takes {takes}, and task {task.get('name', '?')} is of {given} data"
                 hint = "rank backbones of one modality per sweep"
                 report.add((*keys, "backbones", index), rule, backbone, hint)
+
+
+def race_can_start(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """A race needs someone to race against, and a surface from which it can tell where to look."""
+    budget = values.get("budget", {})
+    if budget.get("allocation") != "race":
+        return
+    backbones = values.get("backbones")
+    if backbones is not None and len(backbones) < 2:
+        hint = "name another backbone, or leave allocation out"
+        report.add((*keys, "budget", "allocation"), "must be equal for a single backbone", "race", hint)
+    random_trials = budget.get("random_trials", MIN_RACE_TRIALS)
+    if random_trials < MIN_RACE_TRIALS:
+        rule = f"must be >= {MIN_RACE_TRIALS} in a race, which begins with them"
+        report.add((*keys, "budget", "random_trials"), rule, random_trials)
 
 
 def _tasks(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -16,6 +16,7 @@ from orchestrator.config.relations import (
     blocks_said_once,
     classes_to_balance,
     modality_fits,
+    race_can_start,
     searched_or_fixed,
 )
 from orchestrator.config.rules import (
@@ -109,6 +110,7 @@ def sweep_section() -> Section:
             blocks_exist,
             classes_to_balance,
             modality_fits,
+            race_can_start,
         ),
     )
 

@@ -7,7 +7,7 @@ sweep into a table with simultaneous rank intervals. Neither does any I/O.
 from __future__ import annotations
 
 from orchestrator.ranking.choice import NoCompletedTrial, choose
-from orchestrator.ranking.options import RankingOptions
+from orchestrator.ranking.options import RaceEnd, RankingOptions
 from orchestrator.ranking.result import Ranking, rank
 from orchestrator.ranking.schema import PAIRS, RANKING
 from orchestrator.ranking.study import InvalidTable
@@ -18,6 +18,7 @@ __all__ = [
     "RANKING",
     "InvalidTable",
     "NoCompletedTrial",
+    "RaceEnd",
     "Ranking",
     "RankingOptions",
     "Verdict",

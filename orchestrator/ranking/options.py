@@ -7,13 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["COMPONENTS", "DEFAULT_WEIGHTS", "MEASURED", "RankingOptions"]
+__all__ = ["COMPONENTS", "DEFAULT_WEIGHTS", "MEASURED", "RaceEnd", "RankingOptions"]
 
 COMPONENTS = ("quality", "ease", "data_efficiency", "robustness")
 MEASURED = ("quality", "ease")  # what the tables hold today; the others are named and dropped for all alike
 DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"quality": 0.60, "ease": 0.20, "data_efficiency": 0.10, "robustness": 0.10}
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RaceEnd:
+    """How the race of one task ended: what a ranking must know to compare only what was measured alike."""
+
+    dropped: Mapping[str, str]
+    """Backbone -> when and why it was dropped, in words."""
+
+    sentence: str
+    """The end in words, with the trials it took of those there were."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

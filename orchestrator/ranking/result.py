@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,8 @@ from orchestrator.ranking.interval import (
     nearest_psd,
     simultaneous,
 )
-from orchestrator.ranking.options import COMPONENTS, MEASURED, RankingOptions
+from orchestrator.ranking.options import COMPONENTS, MEASURED, RaceEnd, RankingOptions
+from orchestrator.ranking.rows import study_row
 from orchestrator.ranking.schema import PAIRS, RANKING
 from orchestrator.ranking.score import FLOOR, Estimate, Evidence, estimate, gather
 from orchestrator.ranking.study import read_studies
@@ -44,17 +45,28 @@ class Ranking:
     """What it was computed with."""
 
 
-def rank(trials: pa.Table, tests: pa.Table, *, options: RankingOptions | None = None) -> Ranking:
+def rank(
+    trials: pa.Table,
+    tests: pa.Table,
+    *,
+    options: RankingOptions | None = None,
+    races: Mapping[str, RaceEnd] | None = None,
+) -> Ranking:
     """Rank the backbones of every task in the tables, each task apart.
 
     trials: columns of TRIALS, any number of studies. tests: columns of TESTS; rows may be missing.
-    options: RankingOptions() when left out.
+    options: RankingOptions() when left out. races: how each task's race ended, where its studies had no equal
+    budgets; None is no race.
 
     Score = weighted mean of chance-normalised test results under conditions of use: quality (fully tuned) and
     ease (1 to 8 random trials). Two claims about ranks: *found* compares the tuned configurations and covers
     seeds and the finite test set (Jordan 2023, arXiv:2304.01910, on why examples must be counted);
     *attainable*, the headline, compares the backbones and adds how much better each could still be than what
     was found.
+
+    After a race the studies that were left are compared, and on quality alone: it is what all of them were
+    confirmed for, while their numbers of trials differ by the race's own doing. Those that were dropped have
+    no score; they may hold any place but the first, and so may whoever is not shown to be the first.
 
     Everything is deterministic and independent of row order. No study's score or own interval depends on
     another study; rank intervals, p_best and pairs do, by their nature.
@@ -71,7 +83,8 @@ def rank(trials: pa.Table, tests: pa.Table, *, options: RankingOptions | None = 
     pairs: list[dict[str, Any]] = []
     verdicts: list[Verdict] = []
     for _, members in itertools.groupby(studies, key=lambda study: study.task):
-        task = _Task([gather(study) for study in members], options)
+        found = [gather(study) for study in members]
+        task = _Task(found, options, (races or {}).get(found[0].study.task))
         rows += task.rows()
         pairs += task.pairs()
         verdicts.append(task.verdict())
@@ -86,11 +99,16 @@ def rank(trials: pa.Table, tests: pa.Table, *, options: RankingOptions | None = 
 class _Task:
     """The studies of one task, compared."""
 
-    def __init__(self, evidence: Sequence[Evidence], options: RankingOptions) -> None:
+    def __init__(self, evidence: Sequence[Evidence], options: RankingOptions, race: RaceEnd | None) -> None:
         self.options = options
-        self.insufficient = [item for item in evidence if item.reason is not None]
-        ranked = [item for item in evidence if item.reason is None]
-        scored = [(item, estimate(item, options.shares(), options.seed)) for item in ranked]
+        self.race = race
+        out = race.dropped if race else {}
+        self.dropped = [item for item in evidence if item.study.backbone in out]
+        still = [item for item in evidence if item.study.backbone not in out]
+        self.insufficient = [item for item in still if item.reason is not None]
+        ranked = [item for item in still if item.reason is None]
+        shares = {"quality": 1.0, "ease": 0.0} if race else options.shares()
+        scored = [(item, estimate(item, shares, options.seed)) for item in ranked]
         # Studies come sorted by name, so equal scores stay in that order.
         scored.sort(key=lambda pair: -pair[1].score)
         self.evidence = [item for item, _ in scored]
@@ -135,14 +153,14 @@ class _Task:
                 # What a backbone can attain is never below what was found: tuning widens the upper end only.
                 own = value.seed_variance + float(self.own_examples[index])
                 rows.append(
-                    _row(item)
+                    study_row(item)
                     | {
                         "status": "ranked",
                         "rank": 1 + int(np.sum(self.scores > value.score)),
                         "rank_low": int(self.attainable.low[index]),
-                        "rank_high": int(self.attainable.high[index]),
+                        "rank_high": self._worst(int(self.attainable.high[index])),
                         "found_rank_low": int(self.found.low[index]),
-                        "found_rank_high": int(self.found.high[index]),
+                        "found_rank_high": self._worst(int(self.found.high[index])),
                         "tied_with_leader": not bool(self.attainable.better[0, index]),
                         "p_best": float(p_best[index]),
                         "score": value.score,
@@ -153,8 +171,28 @@ class _Task:
                         "ease": value.ease,
                     }
                 )
-        rows += [_row(item) | {"status": "insufficient", "reason": item.reason} for item in self.insufficient]
+        rows += [study_row(item) | self._place(item) for item in self.dropped]
+        rows += [study_row(item) | {"status": "insufficient", "reason": item.reason} for item in self.insufficient]
         return rows
+
+    def _worst(self, rank: int) -> int:
+        """The worst place of one that holds at worst `rank` among those compared: any that was dropped may be
+        ahead of it, unless it is the first."""
+        return rank + len(self.dropped) if rank > 1 else rank
+
+    def _place(self, item: Evidence) -> dict[str, Any]:
+        """Of one that was dropped."""
+        assert self.race is not None  # for the type checker: only races drop
+        worst = max(2, len(self.evidence) + len(self.dropped))
+        return {
+            "status": "dropped",
+            "reason": self.race.dropped[item.study.backbone],
+            "rank_low": 2,
+            "rank_high": worst,
+            "found_rank_low": 2,
+            "found_rank_high": worst,
+            "tied_with_leader": False,
+        }
 
     def pairs(self) -> list[dict[str, Any]]:
         if self.attainable is None:
@@ -181,9 +219,10 @@ class _Task:
         return rows
 
     def verdict(self) -> Verdict:
-        everyone = sorted([*self.evidence, *self.insufficient], key=lambda item: item.study.backbone)
+        everyone = sorted([*self.evidence, *self.dropped, *self.insufficient], key=lambda item: item.study.backbone)
         budget = tuple((item.study.backbone, len(item.study.search)) for item in everyone)
         weights = self.options.weights
+        measured = ("quality",) if self.race else MEASURED
         names = [item.study.backbone for item in self.evidence]
         num_test = self.evidence[0].results[0].example_scores.size if self.evidence else None
         verdict = Verdict(
@@ -193,11 +232,13 @@ class _Task:
             limit=None,
             min_detectable_gap=None,
             num_test_needed=None,
-            measured=tuple(name for name in MEASURED if weights.get(name, 0.0) > 0),
-            unmeasured=tuple(name for name in COMPONENTS if name not in MEASURED and weights.get(name, 0.0) > 0),
+            measured=measured if self.race else tuple(name for name in measured if weights.get(name, 0.0) > 0),
+            unmeasured=tuple(name for name in COMPONENTS if name not in measured and weights.get(name, 0.0) > 0),
             budget=budget,
             equal_budget=len({count for _, count in budget}) <= 1,
-            insufficient=tuple(item.study.backbone for item in everyone if item.reason is not None),
+            insufficient=tuple(item.study.backbone for item in self.insufficient),
+            dropped=tuple(item.study.backbone for item in self.dropped),
+            race=self.race.sentence if self.race else None,
         )
         tied: list[str] = []
         if self.attainable is not None and num_test is not None:
@@ -234,45 +275,6 @@ class _Task:
             examples=max(float(contrast @ examples @ contrast), 0.0),
             tuning=float(self.tuning[top][-1]),  # of the one that is held to be worse
         )
-
-
-def _row(item: Evidence) -> dict[str, Any]:
-    """The columns that every study has, ranked or not."""
-    study, chosen = item.study, item.chosen
-    scores = [result.score for result in item.results]
-    result = next(iter(study.tests.values()), None)
-    costs = [run.duration_s for run in study.runs if run.duration_s is not None]
-    states = [run.state for run in study.search]
-    row: dict[str, Any] = {
-        "task": study.task,
-        "backbone": study.backbone,
-        "confirmation_mean": float(np.mean(scores)) if scores else None,
-        "confirmation_sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        "num_confirmations": item.num_confirmations,
-        "num_collapsed": item.num_collapsed,
-        "num_confirmations_lost": len(study.confirmations) - item.num_confirmations,
-        "num_blocks": study.runs[0].num_blocks,
-        "test_metric": result.metric if result else study.runs[0].metric,
-        "chance": result.chance if result else None,
-        "num_test": result.example_scores.size if result else None,
-        "num_trials": len(states),
-        "num_completed": states.count("completed"),
-        "num_stopped": states.count("stopped"),
-        "num_failed": states.count("failed"),
-        "cost_s": math.fsum(costs) if costs else None,
-    }
-    if chosen is not None:
-        again = [run.duration_s for run in [*item.confirmed, chosen] if run.duration_s is not None]
-        row |= {
-            "chosen_number": chosen.number,
-            "best_freeze_depth": chosen.freeze_depth,
-            "best_tune_stop": chosen.tune_stop,
-            "best_learning_rate": chosen.learning_rate,
-            "best_head_learning_rate": chosen.head_learning_rate,
-            "val_score": chosen.val_score,
-            "run_cost_s": float(np.mean(again)) if again else None,
-        }
-    return row
 
 
 def _p_positive(mean: float, sd: float) -> float:

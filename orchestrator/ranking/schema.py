@@ -10,15 +10,15 @@ import pyarrow as pa
 
 __all__ = ["PAIRS", "RANKING", "STATUSES"]
 
-STATUSES = ("ranked", "insufficient")
+STATUSES = ("ranked", "dropped", "insufficient")
 
 RANKING = pa.schema(
     [
         pa.field("task", pa.string(), nullable=False),
         pa.field("backbone", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),  # one of STATUSES
-        pa.field("reason", pa.string()),  # why it is insufficient, in words; null where ranked
-        # Place. Null where insufficient.
+        pa.field("reason", pa.string()),  # why it is dropped or insufficient; null where ranked
+        # Place. Null where insufficient; of what a race dropped the interval alone.
         pa.field("rank", pa.int32()),  # 1-based, by score; equal scores share the better rank
         pa.field("rank_low", pa.int32()),  # best rank the backbone can still hold (attainable: the headline)
         pa.field("rank_high", pa.int32()),  # worst one

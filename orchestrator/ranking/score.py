@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.ranking.choice import NoCompletedTrial, choose_run, coordinates
+from orchestrator.ranking.choice import NoCompletedTrial, choose_run, coordinates, even_share
 from orchestrator.ranking.curve import random_configurations, replay
 from orchestrator.ranking.interval import run_noise
 from orchestrator.ranking.study import Run, Study, TestResult, collapsed
@@ -146,7 +146,7 @@ def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Esti
     runs, scores = _pooled(evidence)
     here = coordinates([chosen])
     surface = fit(coordinates(runs), scores, noise / examples.shape[1], lowest(evidence.results[0].metric))
-    tried = coordinates([run for run in study.search if run.scored])
+    tried = coordinates(even_share([run for run in study.search if run.scored]))
     candidates = random_configurations(study.search, _CANDIDATES, np.random.default_rng([seed, 2]))
     rng = np.random.default_rng([seed, 3])
     draws, seed_sds = surface.draw(np.vstack([here, tried, candidates]), _DRAWS, rng)
@@ -173,13 +173,14 @@ def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Esti
 def _pooled(evidence: Evidence) -> tuple[list[Run], Array]:
     """Runs and test scores that the test surface is fitted to.
 
-    All completed search trials and all confirmations that did not collapse. Where a trial has no test score
-    its validation score stands in, shifted by the study's own median difference between the two sets.
+    The completed search trials (of very many an even share) and all confirmations that did not collapse. Where a
+    trial has no test score its validation score stands in, shifted by the study's own median difference between
+    the two sets.
     """
     study = evidence.study
     assert evidence.chosen is not None
     dropped = evidence.chosen.configuration
-    runs = [run for run in study.search if run.scored]
+    runs = even_share([run for run in study.search if run.scored])
     runs += [
         run
         for run in study.confirmations

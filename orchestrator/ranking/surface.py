@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_solve
+from scipy.linalg.lapack import dtrtrs
 
 __all__ = ["FLOOR", "LogError", "Surface", "embed", "fit", "lowest"]
 
@@ -130,7 +131,7 @@ class Surface:
             if self.weights[index].any():
                 factor, whitened = _whiten(self.points, self.targets, self.noise_floor, lengths)
                 cross = _SIGNAL_VARIANCES * _correlation(self.points, at, lengths) + trend_covariance
-                projected = np.linalg.solve(factor, cross)
+                projected = _forward(factor, cross)
                 means[index] = np.sum(projected * whitened[:, :, None], axis=1)
                 prior = _SIGNAL_VARIANCES[:, :, 0] + trend_variance
                 variances[index] = np.maximum(prior - np.sum(projected**2, axis=1), 0.0)
@@ -140,7 +141,22 @@ class Surface:
 
     def mean(self, at: Array) -> Array:
         """Posterior mean at `at` (m, 5) on the metric's scale (back-transformed mean), shape (m,)."""
-        return LogError.invert(self.moments(at)[0], self.low)
+        return LogError.invert(self._mean(at), self.low)
+
+    def _mean(self, at: Array) -> Array:
+        """The first of `moments`, at a hundredth of its cost: the variance takes a solution per point."""
+        trend = _trend(at)
+        mean: Array = trend @ _TREND_MEAN + self.offset
+        trend_covariance = (_trend(self.points) * _TREND_VARIANCE) @ trend.T
+        for index, lengths in enumerate(_LENGTHS):
+            if self.weights[index].any():
+                factor, whitened = _whiten(self.points, self.targets, self.noise_floor, lengths)
+                solution = _backward(factor, whitened[:, :, None])[:, :, 0]
+                solution *= self.weights[index][:, None]
+                signal = np.sum(_SIGNAL_VARIANCES[:, :, 0] * solution, axis=0)
+                mean += signal @ _correlation(self.points, at, lengths)
+                mean += np.sum(solution, axis=0) @ trend_covariance
+        return mean
 
     def draw(self, at: Array, num: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """`num` joint posterior draws of the noise-free surface at `at` (m, 5), in the metric's unit.
@@ -215,8 +231,23 @@ def _whiten(
     diagonal = np.arange(len(points))
     covariance[:, diagonal, diagonal] += _SPREADS[:, 1:] ** 2 + noise_floor
     factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-    whitened = np.linalg.solve(factor, np.broadcast_to(targets[:, None], (len(factor), len(targets), 1)))
-    return factor, np.asarray(whitened[:, :, 0], dtype=np.float64)
+    whitened = _forward(factor, np.broadcast_to(targets[:, None], (len(factor), len(targets), 1)))
+    return factor, whitened[:, :, 0]
+
+
+def _forward(factor: Array, right: Array) -> Array:
+    """Solutions of factor @ x = right, lower triangular: factor (s, n, n), right (s, n, m) -> (s, n, m)."""
+    return _triangular(factor.swapaxes(1, 2), right, trans=1)
+
+
+def _backward(factor: Array, right: Array) -> Array:
+    """Solutions of factor.T @ x = right."""
+    return _triangular(factor.swapaxes(1, 2), right, trans=0)
+
+
+def _triangular(upper: Array, right: Array, *, trans: int) -> Array:
+    # LAPACK itself: with few runs the systems are tiny, and there are 360 of them in a fit.
+    return np.stack([dtrtrs(one, of_one, lower=0, trans=trans)[0] for one, of_one in zip(upper, right, strict=True)])
 
 
 def _trend(points: Array) -> Array:

@@ -45,6 +45,10 @@ class Verdict:
     """Whether those numbers are all the same. If not, scores compare budgets as well as backbones."""
     insufficient: tuple[str, ...]
     """Backbones without a rank, by name."""
+    dropped: tuple[str, ...] = ()
+    """Backbones that a race dropped, by name."""
+    race: str | None = None
+    """How the race ended; None where there was none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,11 +91,15 @@ def sentences(
     num_test: int | None,
 ) -> tuple[str, ...]:
     """The words for a verdict otherwise filled. ranked: names by score; tied: those tied with the first."""
-    lines = []
+    lines = [verdict.race] if verdict.race else []
     if not ranked:
         lines.append("No backbone has enough finished runs to be ranked.")
     elif len(ranked) == 1:
-        lines.append(f"Only {ranked[0]} has enough finished runs: there is nothing to compare it with.")
+        lines.append(
+            f"{ranked[0]} alone was left to be confirmed."
+            if verdict.dropped
+            else f"Only {ranked[0]} has enough finished runs: there is nothing to compare it with."
+        )
     elif len(verdict.leaders) == 1:
         lines.append(f"{ranked[0]} is the best of {len(ranked)} backbones at {confidence:.0%} confidence.")
     else:
@@ -107,10 +115,13 @@ def sentences(
     if len(ranked) > 1 and tied:
         lines.append(_advice(verdict, num_test))
     if verdict.unmeasured:
+        done = "compared" if verdict.race else "measured"
         lines.append(
-            f"Not measured: {_listed(verdict.unmeasured)}. The score is made of {_listed(verdict.measured)} alone."
+            f"Not {done}: {_listed(verdict.unmeasured)}. The score is made of {_listed(verdict.measured)} alone."
         )
-    if not verdict.equal_budget:
+    if verdict.dropped:
+        lines.append(f"Dropped, so at any place but the first: {_listed(verdict.dropped)}.")
+    if not verdict.equal_budget and not verdict.race:
         counts = [count for _, count in verdict.budget]
         lines.append(f"Budgets differ ({min(counts)} to {max(counts)} trials): a low score may only mean few trials.")
     if verdict.insufficient:

@@ -52,6 +52,15 @@ class StoredRun:
     unread: set[str] = field(default_factory=set)
     """Metrics that have points which were not looked up."""
 
+    is_whole: bool = True
+    """Whether what is said of parameters, tags and points is so; without, they are empty."""
+
+    def shed(self) -> None:
+        """Keep the identity and the status alone: a sweep has more runs that ended than fit in memory."""
+        for part in (self.params, self.tags, self.points, self.unread):
+            part.clear()
+        self.is_whole = False
+
 
 class Store:
     """One tracking URI."""
@@ -115,9 +124,9 @@ class Store:
                     self._client.set_experiment_tag(experiment_id, key, value)
                 known[key] = value
 
-    def runs(self, experiment_id: str, sweep_id: str) -> list[StoredRun]:
+    def runs(self, experiment_id: str, sweep_id: str, *, whole: bool = True) -> list[StoredRun]:
         """All active runs of a sweep, the oldest first."""
-        found: list[Any] = []
+        found: list[tuple[int, StoredRun]] = []
         token = None
         while True:
             with self._calling():
@@ -127,12 +136,11 @@ class Store:
                     max_results=_PAGE,
                     page_token=token,
                 )
-            found += page
+            found += [(run.info.start_time, _stored(run, whole=whole)) for run in page]
             token = page.token
             if not token:
                 break
-        found.sort(key=lambda run: (run.info.start_time, run.info.run_id))
-        return [_stored(run) for run in found]
+        return [run for _, run in sorted(found, key=lambda pair: (pair[0], pair[1].id))]
 
     def create_run(
         self, experiment_id: str, *, run_id: str, name: str, tags: Mapping[str, str], start_ms: int
@@ -265,9 +273,9 @@ class Store:
         return calling(self._stopped)
 
 
-def _stored(run: Any) -> StoredRun:
+def _stored(run: Any, *, whole: bool) -> StoredRun:
     once = {k: {0: v} for k, v in run.data.metrics.items() if not k.startswith(EPOCH_GROUPS)}
-    return StoredRun(
+    stored = StoredRun(
         id=run.info.run_id,
         run_id=run.data.tags.get(RUN_ID_TAG, ""),
         experiment_id=run.info.experiment_id,
@@ -277,3 +285,6 @@ def _stored(run: Any) -> StoredRun:
         points=once,
         unread={k for k in run.data.metrics if k.startswith(EPOCH_GROUPS)},
     )
+    if not whole:
+        stored.shed()
+    return stored

@@ -31,12 +31,18 @@ class TaskRuns:
         """The run that stands for the sweep."""
         return self.runs.get(parent_run_id(self.sweep_id, self.name))
 
-    def look(self, store: Store) -> None:
+    def known(self, store: Store, run_id: str) -> StoredRun | None:
+        """A run with all that MLflow holds of it; None where there is none."""
+        if run_id in self.runs and not self.runs[run_id].is_whole:
+            self.look(store)
+        return self.runs.get(run_id)
+
+    def look(self, store: Store, *, whole: bool = True) -> None:
         """Read the list anew. Of two runs with one identity, the one already written to is kept, else the
-        older one."""
+        older one. `whole` takes in what the runs hold beside their status."""
         mine = {run_id: run.id for run_id, run in self.runs.items()}
         self.runs, self.spare = {}, []
-        for run in store.runs(self.experiment_id, self.sweep_id):
+        for run in store.runs(self.experiment_id, self.sweep_id, whole=whole):
             if run.run_id in self.runs or mine.get(run.run_id, run.id) != run.id:
                 self.spare.append(run)
             else:

@@ -104,7 +104,7 @@ class SweepWriter:
         for name in list(self._tasks):
             with self._one(f"end of {name}"):
                 task = self._tasks[name]
-                task.look(self._store)
+                task.look(self._store, whole=False)
                 for run in task.spare:
                     self._store.delete(run)
                 for run in task.runs.values():
@@ -173,8 +173,7 @@ class SweepWriter:
         name, backbone = naming.split_study(key.study)
         task = self._task(name)
         run_id = naming.child_run_id(self._info.sweep_id, name, backbone, key.number)
-        facts = update.facts
-        run = task.runs.get(run_id)
+        facts, run = update.facts, task.known(self._store, run_id)
         tags: dict[str, str] = {}
         params: dict[str, str] = {}
         if facts is not None:
@@ -200,6 +199,7 @@ class SweepWriter:
         else:
             self._end_run(run, update.finished, params, tags, points, set(update.epochs))
             self.written.add(run_id)
+            run.shed()
 
     def _end_run(
         self,

@@ -92,6 +92,13 @@ TEXTS: list[Any] = [
     ("name: a\n", "my.yaml", "backbones", "is required", ""),
     (SWEEP.replace("name: digits", "data: digits"), "my.yaml:3", "tasks.0.name", "is required", ""),
     (SWEEP + "  race: true\n", "my.yaml:8", "budget.race", "unknown key", "write allocation: race"),
+    (
+        SWEEP.replace("[timm/a, timm/b]", "[timm/a]") + "  allocation: race\n",
+        "my.yaml:8",
+        "budget.allocation",
+        "must be equal for a single backbone, got 'race'",
+        "name another backbone",
+    ),
     (SWEEP + "execution: {cache: off}\n", "my.yaml:8", "execution.cache", "unknown key", "'activation_cache'"),
     (
         SWEEP + "execution: {activaton_cache: off}\n",
@@ -128,6 +135,7 @@ VALUES: list[Any] = [
     ("resources.gpus_per_trial='1'", "got '1'", "write it without quotes"),
     ("resources.max_concurrent=0", "must be auto or a whole number in [1, 10000], got 0", ""),
     ("budget.allocation=races", "must be one of equal, race, got 'races'", "did you mean 'race'?"),
+    ("budget={trials: 8, random_trials: 2, allocation: race}", "must be >= 3 in a race, which begins with", ""),
     ("execution.activation_cache=false", "must be one of auto, always, off, got False", ""),
     ("execution.activation_cache=alway", "must be one of auto, always, off", "did you mean 'always'?"),
     ("execution.activation_dtype=fp61", "must be one of exact, bf16, fp16, got 'fp61'", "did you mean 'fp16'?"),

@@ -66,10 +66,9 @@ SPACES = st.sampled_from(
 
 
 @st.composite
-def budgets(draw: st.DrawFn) -> dict[str, int | str]:
+def budgets(draw: st.DrawFn) -> dict[str, int]:
     trials, epochs = draw(st.integers(1, 200)), draw(st.integers(1, 50))
     return {
-        "allocation": draw(st.sampled_from(["equal", "race"])),
         "trials": trials,
         "random_trials": draw(st.integers(0, trials)),
         "max_epochs": epochs,

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from planning import FACTS, sweep
 
-from orchestrator.config import Budget, SweepConfig, load_sweep
-from orchestrator.plan import expected_epochs, plan, plan_to_dict
+from orchestrator.config import Budget, load_sweep
+from orchestrator.plan import plan, plan_to_dict
+from orchestrator.plan_cost import expected_epochs
 from orchestrator.plan_table import render_plan
-
-FACTS: dict[str, Any] = {
-    "timm/known": {
-        "num_blocks": 3,
-        "num_params": 10,
-        "input_size": 64,
-        "block_flops": [4_000, 2_000, 2_000],
-        "boundary_elements": [400, 200, 10],
-    }
-}
-
-SETTINGS = [
-    "backbones=[timm/known, timm/known@random]",
-    "tasks=[{name: a, image_size: 32, num_train: 100, num_val: 50, num_test: 10}]",
-    "budget={trials: 8, random_trials: 2, max_epochs: 9, grace_epochs: 1, reduction_factor: 3}",
-    "confirmation.seeds=3",
-    "finetune.batch_size=10",
-]
-
-
-@pytest.fixture
-def facts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.catalog._facts", lambda: FACTS)
-
-
-@pytest.fixture
-def no_facts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainables.catalog._facts", dict)
-
-
-def sweep(*more: str) -> SweepConfig:
-    return load_sweep("quickstart", [*SETTINGS, *more])
 
 
 @pytest.mark.usefixtures("facts")
@@ -111,9 +80,14 @@ def test_totals_are_sums_and_json_takes_them() -> None:
     assert planned.runs == sum(study.trials + study.confirmations for study in planned.studies)
     assert planned.train_flops is not None
     assert planned.eval_flops is not None
-    assert planned.compute_s == pytest.approx((planned.train_flops + planned.eval_flops) / 1e9)
+    assert planned.saved_flops is not None
+    arithmetic = (planned.train_flops + planned.eval_flops - planned.saved_flops) / 1e9
+    assert planned.compute_s == pytest.approx(arithmetic + sum(study.moving_s or 0 for study in planned.studies))
     document = json.loads(json.dumps(plan_to_dict(planned), allow_nan=False))
-    for name in ("runs", "epochs_max", "epochs_expected", "train_flops", "eval_flops", "compute_s"):
+    for name in (
+        *("runs", "epochs_max", "epochs_expected", "train_flops", "eval_flops", "saved_flops", "compute_s"),
+        *("cached_bytes_expected", "cached_bytes_max"),
+    ):
         assert document["totals"][name] == pytest.approx(sum(study[name] for study in document["studies"]))
 
 
@@ -121,13 +95,13 @@ def test_totals_are_sums_and_json_takes_them() -> None:
 def test_unknown_is_none_and_never_zero() -> None:
     planned = plan(sweep())
     document = plan_to_dict(planned)
-    for name in ("num_blocks", "forward_flops", "train_flops", "eval_flops", "compute_s", "cache_bytes"):
+    for name in ("num_blocks", "forward_flops", "train_flops", "eval_flops", "compute_s", "cache_bytes", "boundaries"):
         assert document["studies"][0][name] is None
     assert document["totals"]["train_flops"] is None
     assert document["totals"]["runs"] == 22
     table = render_plan(planned)
     assert "unknown until built" in table
-    assert [line.split().count("?") for line in table.splitlines() if line.startswith("a ")] == [4, 4]
+    assert [line.split().count("?") for line in table.splitlines() if line.startswith("a ")] == [5, 5]
 
 
 @pytest.mark.usefixtures("facts")
@@ -185,7 +159,7 @@ def test_the_table_fits_100_columns_whatever_the_sizes(monkeypatch: pytest.Monke
         "num_blocks": 999,
         "input_size": 8,
         "block_flops": [10**15] * 999,
-        "boundary_elements": [10**9, 1],
+        "boundary_elements": [10**9] * 998 + [1],
     }
     facts = {f"timm/{'x' * 150}": {**FACTS["timm/known"], **huge}, "timm/known": FACTS["timm/known"]}
     monkeypatch.setattr("trainables.catalog._facts", lambda: facts)

@@ -208,3 +208,25 @@ def test_a_full_disk_ends_the_sweep_and_says_so(tmp_path: Path, monkeypatch: pyt
     trials, _, tests = SweepFolder(folder).tables()
     assert 1 <= len(trials) <= 6, "what had ended stays readable"
     assert len(tests) <= len(trials)
+
+
+def test_probes_trained_together_give_the_sweep_of_probes_trained_alone(tmp_path: Path) -> None:
+    """Real training. Without the cache nothing is shared and nothing is trained together."""
+    found = {}
+    for cache in ("auto", "off"):
+        config = small_config(
+            backbones=["timm/tf_efficientnet_lite0"],
+            space={"base": "default", "freeze_depth": {"choice": [18, 17]}},
+            budget={"trials": 5, "random_trials": 5, "max_epochs": 2},
+            execution={"activation_cache": cache},
+        )
+        folder = run(config, tmp_path / cache, None)
+        found[cache] = sorted(folder.trials.read().to_pylist(), key=lambda row: row["number"])
+    together, alone = found["auto"], found["off"]
+    assert sum(row["freeze_depth"] == 18 for row in alone if row["phase"] == "random") == 3
+    assert len(together) == len(alone) == 7
+    for row, expected in zip(together, alone, strict=True):
+        for name in ("config", "state", "best_epoch", "epochs"):
+            assert row[name] == expected[name], name
+        assert row["val_score"] == pytest.approx(expected["val_score"], abs=1e-6)
+        assert row["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-4)

@@ -148,7 +148,7 @@ def test_an_append_costs_the_same_however_long_the_table(place: Path, monkeypatc
     row = {"study": "a:b", "number": 1, "epoch": 1, "step": 3}
     table.append(row)
     monkeypatch.setattr("os.fsync", lambda _: None)  # the disk's own cost, which is noise here
-    monkeypatch.setattr(table, "_read", lambda: pytest.fail("an append read the table"))
+    monkeypatch.setattr(table, "_follow", lambda: pytest.fail("an append read the table"))
 
     def seconds(num: int) -> float:
         begin = time.perf_counter()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.inspection import _Warm
+from orchestrator.warm import Warm
 
 
-def built(warm: _Warm[str], keys: str) -> str:
+def built(warm: Warm[str], keys: str) -> str:
     """Which of `keys`, asked for one after the other, had to be made."""
     made: list[str] = []
     for key in keys:
@@ -14,12 +14,12 @@ def built(warm: _Warm[str], keys: str) -> str:
 
 
 def test_studies_that_take_turns_are_all_kept_where_they_fit() -> None:
-    assert built(_Warm(lambda value: 1, limit=12), "abcdefghijkl" * 3) == "abcdefghijkl"
+    assert built(Warm(lambda value: 1, limit=12), "abcdefghijkl" * 3) == "abcdefghijkl"
 
 
 def test_the_longest_unused_goes_first() -> None:
-    assert built(_Warm(lambda value: 1, limit=2), "abacab") == "abcb"
+    assert built(Warm(lambda value: 1, limit=2), "abacab") == "abcb"
 
 
 def test_one_that_is_larger_than_the_limit_is_kept_until_another_is_asked_for() -> None:
-    assert built(_Warm(lambda value: 5, limit=2), "aaba") == "aba"
+    assert built(Warm(lambda value: 5, limit=2), "aaba") == "aba"

@@ -192,7 +192,7 @@ def test_a_file_appears_whole_by_renaming_or_not_at_all(
     def refuse(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("trainables.data.store.os.replace", refuse)
+    monkeypatch.setattr("trainables.data.publishing.os.replace", refuse)
     with pytest.raises(DataError, match="cannot be written: no space left on device; free some of its disk"):
         encoded(image_folder, preprocessing)
     assert not stored(cache)

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from trainables.errors import DataError, InvalidConfig
 
-__all__ = ["cache_dir", "make_room", "remove_abandoned", "touch"]
+__all__ = ["bytes_in_use", "cache_dir", "make_room", "remove_abandoned", "touch"]
 
 LIMIT_VARIABLE: Final = "ORCHESTRATOR_CACHE_MAX_GIB"
 GIB: Final = 2**30
@@ -72,6 +72,12 @@ def make_room(num_bytes: int, *, on_disk: int) -> None:
             return
         file.path.unlink(missing_ok=True)
         held -= file.size
+
+
+def bytes_in_use(*, besides: Path) -> int:
+    """Of all files opened within the last hour, but one."""
+    now = time.time()
+    return sum(f.size for f in _files(cache_dir()) if f.path != besides and now - f.used <= _IN_USE_S)
 
 
 def remove_abandoned() -> None:

@@ -6,14 +6,14 @@ import hashlib
 import math
 import warnings
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 from PIL import Image
 
+from trainables.data.mapped import read_only
 from trainables.data.reading import Reader, num_cores
 from trainables.data.samples import Encoded, Pixels
 from trainables.data.sources.contract import Source
@@ -76,19 +76,11 @@ def encode_images(source: Source, side: int, preprocessing: ImagePreprocessing, 
         is_stale=lambda content: retry and reader.can_read_any(content.unreadable),
     )
     return Encoded(
-        samples=Pixels(_mapped(found.content.columns["image"], side)),
+        samples=Pixels(read_only(found.content.columns["image"].buffers()[1], num * width).view(num, 3, side, side)),
         digest=found.digest,
         fingerprints=found.content.fingerprints,
         unreadable=found.content.unreadable,
     )
-
-
-def _mapped(column: Any, side: int) -> torch.Tensor:
-    pixels = np.frombuffer(column.buffers()[1], dtype=np.uint8, count=len(column) * 3 * side * side)
-    with warnings.catch_warnings():
-        # Read-only on purpose: batches are gathered by copy, nobody writes into the mapping.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(pixels).reshape(-1, 3, side, side)
 
 
 def _fingerprint(image: Image.Image) -> int:

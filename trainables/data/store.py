@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,18 +13,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from filelock import FileLock, Timeout
 
-from trainables.data.cache import cache_dir, make_room, remove_abandoned, touch
-from trainables.errors import DataError
+from trainables.data.cache import cache_dir, make_room, touch
+from trainables.data.publishing import published, writable
 
 __all__ = ["Content", "Growing", "Stored", "stored"]
 
 _FINGERPRINT: Final = "fingerprint"
 _ALIGNMENT: Final = 1 << 16
 """Bytes that headers and padding of an Arrow file may take beyond its columns, generously."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,25 +71,13 @@ def stored(
         DataError: the cache's limit or its disk has no room, or cannot be written.
     """
     path = cache_dir() / kind / f"{hashlib.sha256(recipe.encode()).hexdigest()[:24]}.arrow"
-    found = _read(path, num_rows)
-    if found is not None and not is_stale(found.content):
-        return found
-    with _only_writer(path):
-        found = _read(path, num_rows)  # by the writer that was waited for
-        if found is None or is_stale(found.content):
-            if path.exists():
-                _log.warning("%s is %s and written again", path, "damaged" if found is None else "out of date")
-                with _writable(path):
-                    path.unlink()
-            remove_abandoned()
-            with _scratch(path) as scratch:
-                # Twice: the columns lie in scratch files until the table is written from them.
-                make_room(num_bytes, on_disk=2 * num_bytes)
-                _write(path, scratch / "table", write(scratch))
-            found = _read(path, num_rows)
-    if found is None:
-        raise DataError(f"{path} cannot be read back after it was written; is its disk damaged?")
-    return found
+
+    def make(scratch: Path) -> Path:
+        # Twice: the columns lie in scratch files until the table is written from them.
+        make_room(num_bytes, on_disk=2 * num_bytes)
+        return _write(scratch / "table", write(scratch))
+
+    return published(path, lambda: _read(path, num_rows), make, is_stale=lambda found: is_stale(found.content))
 
 
 class Growing:
@@ -109,14 +90,14 @@ class Growing:
 
     def append(self, values: npt.NDArray[Any]) -> None:
         """Raises DataError when the disk is full."""
-        with _writable(self._path):
+        with writable(self._path):
             # A plain write, not a mapping: a full disk is an error here and would be SIGBUS there.
             self._file.write(np.ascontiguousarray(values).data)
         self.num_bytes += values.nbytes
 
     def buffer(self) -> pa.Buffer:
         """What was appended; nothing can be appended any more."""
-        with _writable(self._path):
+        with writable(self._path):
             self._file.close()
         return pa.memory_map(str(self._path)).read_buffer() if self.num_bytes else pa.py_buffer(b"")
 
@@ -129,7 +110,7 @@ class Growing:
         self._file.close()
 
 
-def _write(path: Path, temporary: Path, content: Content) -> None:
+def _write(path: Path, content: Content) -> Path:
     size = sum(column.nbytes for column in content.columns.values()) + content.fingerprints.nbytes + _ALIGNMENT
     make_room(size, on_disk=size)
     metadata = {
@@ -139,13 +120,9 @@ def _write(path: Path, temporary: Path, content: Content) -> None:
     }
     columns = {**content.columns, _FINGERPRINT: pa.array(content.fingerprints)}
     schema = pa.schema([pa.field(name, column.type) for name, column in columns.items()], metadata=metadata)
-    with _writable(path):
-        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            writer.write_batch(pa.record_batch(list(columns.values()), schema=schema))
-        # On the disk before it has its name: a power cut must not leave the name with half of the content.
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+    with writable(path), pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_batch(pa.record_batch(list(columns.values()), schema=schema))
+    return path
 
 
 def _digest(columns: dict[str, pa.Array]) -> str:
@@ -175,43 +152,3 @@ def _read(path: Path, num_rows: int) -> Stored | None:
         return None
     touch(path)
     return found
-
-
-@contextmanager
-def _only_writer(path: Path) -> Iterator[None]:
-    with _writable(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{path}.lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            _log.info("waiting for the process that encodes %s", path)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
-    """A folder for the one writer of `path`. Its name is fixed, so what a killed one left is removed."""
-    folder = path.with_suffix(".writing")
-    with _writable(path):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _writable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"the cache file {path} cannot be written: {error}; free some of its disk, or point ORCHESTRATOR_CACHE "
-            "to a folder that can be written"
-        ) from error

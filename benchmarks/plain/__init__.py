@@ -1,0 +1,1 @@
+"""What a careful user of Ray Tune, torchvision and MLflow writes today. Nothing here is this project's."""

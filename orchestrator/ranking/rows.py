@@ -1,0 +1,51 @@
+"""The part of a ranking's row that is the study's own."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from orchestrator.ranking.score import Evidence
+
+__all__ = ["study_row"]
+
+
+def study_row(item: Evidence) -> dict[str, Any]:
+    """The columns that every study has, ranked or not."""
+    study, chosen = item.study, item.chosen
+    scores = [result.score for result in item.results]
+    result = next(iter(study.tests.values()), None)
+    costs = [run.duration_s for run in study.runs if run.duration_s is not None]
+    states = [run.state for run in study.search]
+    row: dict[str, Any] = {
+        "task": study.task,
+        "backbone": study.backbone,
+        "confirmation_mean": float(np.mean(scores)) if scores else None,
+        "confirmation_sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
+        "num_confirmations": item.num_confirmations,
+        "num_collapsed": item.num_collapsed,
+        "num_confirmations_lost": len(study.confirmations) - item.num_confirmations,
+        "num_blocks": study.runs[0].num_blocks,
+        "test_metric": result.metric if result else study.runs[0].metric,
+        "chance": result.chance if result else None,
+        "num_test": result.example_scores.size if result else None,
+        "num_trials": len(states),
+        "num_completed": states.count("completed"),
+        "num_stopped": states.count("stopped"),
+        "num_failed": states.count("failed"),
+        "cost_s": math.fsum(costs) if costs else None,
+    }
+    if chosen is not None:
+        again = [run.duration_s for run in [*item.confirmed, chosen] if run.duration_s is not None]
+        row |= {
+            "chosen_number": chosen.number,
+            "best_freeze_depth": chosen.freeze_depth,
+            "best_tune_stop": chosen.tune_stop,
+            "best_learning_rate": chosen.learning_rate,
+            "best_head_learning_rate": chosen.head_learning_rate,
+            "val_score": chosen.val_score,
+            "run_cost_s": float(np.mean(again)) if again else None,
+        }
+    return row

@@ -1,0 +1,131 @@
+"""A study knows which of its probes can be trained together before it hands the first of them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages import InMemoryStorage
+from twin import NUM_BLOCKS, Twin, small_config
+
+from orchestrator.companions import WINDOW, RandomSlice, companions
+from orchestrator.folder import SweepFolder
+from orchestrator.plan import plan
+from orchestrator.records import TRIALS
+from orchestrator.request import RunRequest
+from orchestrator.study import Study
+from trainables.config import FinetuneConfig
+from trainables.probe_group import MAX_TOGETHER
+
+PROBE = FinetuneConfig(backbone="any", freeze_depth=NUM_BLOCKS)
+
+
+def numbered(num: int, **changes: Any) -> list[FinetuneConfig]:
+    return [replace(PROBE, seed=seed, **changes) for seed in range(num)]
+
+
+def in_memory(folder: Path, **changes: Any) -> Study:
+    config = small_config(**changes)
+    return Study(
+        plan(config).studies[0],
+        index=0,
+        num_blocks=NUM_BLOCKS,
+        config=config,
+        folder=SweepFolder(folder),
+        storage=InMemoryStorage(),
+        trials=TRIALS.empty_table,
+    )
+
+
+class TestCompanions:
+    def test_probes_of_one_group_are_each_others(self) -> None:
+        probes, slow = numbered(3), numbered(2, batch_size=7)
+        others = [replace(PROBE, freeze_depth=2, seed=9), replace(PROBE, augmentation="flip", seed=9)]
+        found = companions([slow[0], *probes[:2], *others, slow[1], probes[2]], NUM_BLOCKS)
+        assert found == {**dict.fromkeys(probes, tuple(probes)), **dict.fromkeys(slow, tuple(slow))}
+
+    def test_a_single_probe_has_none(self) -> None:
+        assert companions([PROBE, replace(PROBE, optimizer="sgd")], NUM_BLOCKS) == {}
+
+    def test_groups_are_bounded(self) -> None:
+        probes = numbered(2 * MAX_TOGETHER + 1)
+        found = companions(probes, NUM_BLOCKS)
+        assert found[probes[0]] == tuple(probes[:MAX_TOGETHER])
+        assert found[probes[MAX_TOGETHER]] == tuple(probes[MAX_TOGETHER : 2 * MAX_TOGETHER])
+        assert probes[-1] not in found, "it would be alone"
+
+
+class TestRandomSlice:
+    @pytest.fixture
+    def drawn(self) -> list[int]:
+        return []
+
+    @pytest.fixture
+    def draw(self, drawn: list[int]) -> Callable[[int], FinetuneConfig]:
+        def draw(number: int) -> FinetuneConfig:
+            drawn.append(number)
+            return replace(PROBE, seed=number, freeze_depth=NUM_BLOCKS if number % 100 == 1 else 0)
+
+        return draw
+
+    def test_it_looks_ahead_once_per_window_and_only_for_a_probe(
+        self, draw: Callable[[int], FinetuneConfig], drawn: list[int]
+    ) -> None:
+        random = RandomSlice(draw, WINDOW + 150, NUM_BLOCKS)
+        configs = [draw(number) for number in range(WINDOW + 150)]
+        drawn.clear()
+        assert random.companions(0, configs[0]) == ()
+        assert drawn == [], "what is no probe costs nothing"
+        assert random.companions(1, configs[1]) == (configs[1], configs[101], configs[201])
+        assert random.companions(101, configs[101]) == (configs[1], configs[101], configs[201])
+        assert drawn == list(range(WINDOW))
+        assert random.companions(301, configs[301]) == (configs[301], configs[401])
+        assert drawn == list(range(WINDOW + 150)), "not beyond the slice"
+
+
+class TestStudy:
+    SPACE: dict[str, Any] = {"base": "default", "freeze_depth": {"choice": [3, NUM_BLOCKS]}}  # noqa: RUF012
+
+    def test_companions_are_what_is_handed_out_later(self, tmp_path: Path) -> None:
+        study = in_memory(tmp_path, budget__trials=20, budget__random_trials=16, space=self.SPACE)
+        handed = [study.next() for _ in range(20)]
+        requests = [request for request in handed if request is not None]
+        assert len(requests) == 20
+        probes = tuple(r.config for r in requests[:16] if r.config.freeze_depth == NUM_BLOCKS)
+        assert 1 < len(probes) < 16
+        for request in requests:
+            is_known = request.phase == "random" and request.config.freeze_depth == NUM_BLOCKS
+            assert request.companions == (probes if is_known else ())
+
+    def test_looking_ahead_changes_no_draw(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        changes: dict[str, Any] = {"budget__trials": 16, "budget__random_trials": 8, "space": self.SPACE}
+        ahead = [study.next() for study in [in_memory(tmp_path, **changes)] for _ in range(16)]
+        monkeypatch.setattr(RandomSlice, "companions", lambda *_: ())
+        plain = [study.next() for study in [in_memory(tmp_path, **changes)] for _ in range(16)]
+        assert [r and r.config for r in ahead] == [r and r.config for r in plain]
+        assert any(r and r.companions for r in ahead)
+        assert not any(r and r.companions for r in plain)
+
+    @pytest.mark.parametrize("best", [3, NUM_BLOCKS])
+    def test_confirmations_of_a_probe_are_each_others(self, tmp_path: Path, best: int) -> None:
+        config = small_config(budget__trials=8, budget__random_trials=8, confirmation__seeds=3, space=self.SPACE)
+        twin = Twin(config, tmp_path)
+        runs = twin.run(lambda request, epoch: 0.9 if request.config.freeze_depth == best else 0.5)
+        for study in twin.studies:
+            confirmations = [r for r in runs if r.study == study.key and r.phase == "confirmation"]
+            expected = tuple(r.config for r in confirmations) if best == NUM_BLOCKS else ()
+            assert len(confirmations) == 3
+            assert [r.companions for r in confirmations] == [expected] * 3
+
+
+def test_they_travel(tmp_path: Path) -> None:
+    study = in_memory(tmp_path, budget__trials=12, budget__random_trials=12, space=TestStudy.SPACE)
+    for _ in range(12):
+        request = study.next()
+        assert request is not None
+        sent = request.to_tune()
+        assert RunRequest.from_tune(sent) == request
+        assert isinstance(sent["companions"], str)
