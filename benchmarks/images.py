@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 from sklearn.datasets import load_digits
 
-__all__ = ["digit_images", "make_photos", "take_photos"]
+__all__ = ["digit_images", "enlarge", "make_photos", "take_photos"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -76,6 +76,19 @@ def digit_images(root: Path, counts: Mapping[str, int]) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             grey = (pixels[index].reshape(8, 8) * 255 / 16).round().astype(np.uint8)
             Image.fromarray(grey).convert("RGB").save(file)
+
+
+def enlarge(root: Path, side: int) -> None:
+    """Replace every image below `root` by one of `side` x `side` pixels, as BMP, which costs next to nothing to read.
+
+    Where `side` is the length that a preprocessing resizes to, it has nothing left to round: whoever crops the
+    middle gets the very same pixels.
+    """
+    for file in sorted(path for path in root.rglob("*") if path.is_file()):
+        with Image.open(file) as image:
+            larger = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+        file.unlink()
+        larger.save(file.with_suffix(".bmp"))
 
 
 def _in_turn(folder: Path) -> Iterator[Path]:

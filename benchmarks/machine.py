@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 __all__ = ["machine"]
@@ -21,5 +21,13 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
-        **{name: version(name) for name in ("ray", "optuna", "torch")},
+        **{name: _version(name) for name in ("ray", "optuna", "torch", "torchvision", "timm")},
     }
+
+
+def _version(distribution: str) -> str | None:
+    """None where it is not installed: what needs a GPU runs without Ray."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

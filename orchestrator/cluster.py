@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from orchestrator.config import Resources
+from orchestrator.config import Resources, SweepConfig
 from orchestrator.errors import EnvironmentUnusable
+from orchestrator.packing import Demand, probed_configs
+from orchestrator.plan import Plan
+from trainables.config import FinetuneConfig
 
-__all__ = ["connect", "slots", "trial_gpus"]
+__all__ = ["connect", "measure_demands", "slots", "trial_gpus", "trial_resources"]
 
 _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -57,7 +60,7 @@ def connect(address: str | None) -> Iterator[None]:
 
 
 def trial_gpus(resources: Resources) -> float:
-    """GPUs of one trial: ``auto`` is one where the cluster has any."""
+    """GPUs of one trial: ``auto`` is one, or less where `orchestrator.packing` says so, where the cluster has any."""
     import ray
 
     if resources.gpus_per_trial != "auto":
@@ -65,15 +68,80 @@ def trial_gpus(resources: Resources) -> float:
     return 1.0 if ray.cluster_resources().get("GPU", 0) > 0 else 0.0
 
 
-def slots(resources: Resources) -> int:
+def measure_demands(
+    config: SweepConfig, plan: Plan, num_blocks: Sequence[int], measure: Callable[..., dict[str, Any]] | None = None
+) -> dict[str, Demand]:
+    """How much of a GPU the runs of each study take, by its key; empty where GPUs are not shared by memory.
+
+    Each study is measured by a task that has a GPU for itself, on whichever node is free.
+
+    Args:
+        num_blocks: of each study's backbone, in the plan's order.
+        measure: None is `orchestrator.inspection.measure_study`.
+
+    Raises:
+        EnvironmentUnusable: a study cannot be run at all.
+    """
+    if config.resources.gpus_per_trial != "auto" or trial_gpus(config.resources) == 0:
+        return {}
+    import ray
+
+    if measure is None:
+        from orchestrator.inspection import measure_study as measure
+
+    cpus = config.resources.cpus_per_trial
+    task = ray.remote(num_cpus=cpus, num_gpus=1)(measure)
+    probed = [probed_configs(config, s.backbone.name, num) for s, num in zip(plan.studies, num_blocks, strict=True)]
+    answers: list[dict[str, Any]] = ray.get(
+        [
+            task.remote(study.task, study.backbone.name, configs, config.execution, cpus)
+            for study, configs in zip(plan.studies, probed, strict=True)
+        ]
+    )
+    errors = sorted({answer["error"] for answer in answers if "error" in answer})
+    if errors:
+        raise EnvironmentUnusable("\n".join(errors))
+    return {
+        study.key: Demand(
+            total_bytes=answer["total_bytes"],
+            peaks=tuple((c.freeze_depth, c.batch_size, peak) for c, peak in zip(configs, answer["peaks"], strict=True)),
+        )
+        for study, configs, answer in zip(plan.studies, probed, answers, strict=True)
+    }
+
+
+def trial_resources(resources: Resources, demands: Mapping[str, Demand]) -> Callable[[dict[str, Any]], Any]:
+    """What Ray Tune shall hold free for a trial, from what Tune calls its config (`RunRequest.to_tune`).
+
+    Args:
+        demands: by study, as `measure_demands` gives them.
+    """
+    from ray.tune import PlacementGroupFactory
+
+    same = trial_gpus(resources)
+
+    def of_trial(config: dict[str, Any]) -> Any:
+        demand = demands.get(config["study"])
+        gpus = same if demand is None else demand.gpus(FinetuneConfig(**config["config"]))
+        return PlacementGroupFactory([{"CPU": resources.cpus_per_trial, "GPU": gpus}])
+
+    return of_trial
+
+
+def slots(resources: Resources, gpus: float | None = None) -> int:
     """How many trials fit at a time, node by node.
+
+    Args:
+        gpus: the least that a trial takes, where they differ; None is `trial_gpus`. Ray itself counts what
+            is free, so that larger ones wait.
 
     Raises:
         EnvironmentUnusable: not one fits on any node.
     """
     import ray
 
-    cpus, gpus = resources.cpus_per_trial, trial_gpus(resources)
+    cpus = resources.cpus_per_trial
+    gpus = trial_gpus(resources) if gpus is None else gpus
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     fitting = sum(_fit(node.get("CPU", 0), node.get("GPU", 0), cpus, gpus) for node in nodes)
     if not fitting:

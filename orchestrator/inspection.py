@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -13,11 +14,13 @@ from trainables.backbones import Backbone, build
 from trainables.catalog import lookup
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Task, load_task
-from trainables.errors import TrainableError
+from trainables.errors import OutOfMemory, TrainableError
+from trainables.execution import Execution
 from trainables.finetune import Finetuner
+from trainables.memory import peak_memory
 from trainables.preprocessing import AudioPreprocessing, ImagePreprocessing, Preprocessing, TextPreprocessing
 
-__all__ = ["forget", "inspect_study", "load_study"]
+__all__ = ["forget", "inspect_study", "load_study", "measure_study"]
 
 WARM_SHARE: Final = 0.25
 """Of the machine's memory, for the backbones that all its workers together keep."""
@@ -87,6 +90,29 @@ def inspect_study(spec: TaskSpec, backbone_name: str, num_threads: int) -> dict[
         "input": _input(spec, task.preprocessing),
         "notes": task.notes,
     }
+
+
+def measure_study(
+    spec: TaskSpec, backbone_name: str, configs: Sequence[FinetuneConfig], execution: Execution, num_threads: int
+) -> dict[str, Any]:
+    """Measure how much of this process's GPU runs take: ``total_bytes`` there are, and the ``peaks`` of `configs`.
+
+    A run that does not fit takes all. An error comes back as `inspect_study` says.
+    """
+    torch.set_num_threads(num_threads)
+    device = torch.device("cuda")
+    total_bytes = torch.cuda.get_device_properties(device).total_memory
+    peaks = []
+    try:
+        backbone, task = load_study(spec, backbone_name)
+        for config in configs:
+            try:
+                peaks.append(peak_memory(config, backbone, task, device, execution))
+            except OutOfMemory:
+                peaks.append(total_bytes)
+    except TrainableError as error:
+        return {"error": str(error)}
+    return {"total_bytes": total_bytes, "peaks": peaks}
 
 
 def _input(spec: TaskSpec, preprocessing: Preprocessing) -> str:

@@ -31,7 +31,7 @@ from trainables.config import TaskSpec
 
 __all__ = ["block_flops", "cache_bytes", "expected_epochs", "step_flops", "study_boundaries", "study_epochs"]
 
-RACE_TRIALS: Final = 10
+RACE_TRIALS: Final = 12
 """After the random ones, per study: what races of 8 simulated backbones took on average, dropped ones
 included."""
 

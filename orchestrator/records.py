@@ -109,6 +109,10 @@ TESTS = pa.schema(
 )
 
 
+_PIECE = 500
+"""Rows put together at a time when many are read: a row by itself takes ten times the memory."""
+
+
 class TableDamaged(OrchestratorError):
     """A table's file does not start with the schema it should have."""
 
@@ -169,7 +173,7 @@ class AppendOnlyTable:
             self._rows, self._whole = self.schema.empty_table(), 0
         if size < len(header) and (size == 0 or header.startswith(self.path.read_bytes())):
             return 0
-        batches = []
+        pieces, batches = [self._rows], []
         with pa.memory_map(str(self.path)) as source:
             if not self._whole:
                 self._whole = self._after_schema(source)
@@ -180,8 +184,13 @@ class AppendOnlyTable:
                 except (EOFError, pa.ArrowInvalid, OSError):
                     break  # the end, or the torn batch of a writer that was killed
                 self._whole = source.tell()
-            if batches:  # in one piece: a table of ten thousand chunks takes seconds to filter
-                self._rows = pa.concat_tables([self._rows, pa.Table.from_batches(batches)]).combine_chunks()
+                if len(batches) == _PIECE:
+                    pieces.append(pa.Table.from_batches(batches).combine_chunks())
+                    batches.clear()
+            # In one piece: a table of ten thousand chunks takes seconds to filter, and ten times its size.
+            if batches or len(pieces) > 1:
+                pieces.append(pa.Table.from_batches(batches, self.schema))
+                self._rows = pa.concat_tables(pieces).combine_chunks()
         return self._whole
 
     def _after_schema(self, source: pa.NativeFile) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster import connect, slots, trial_gpus
+from orchestrator.cluster import connect, measure_demands, slots, trial_resources
 from orchestrator.config import SweepConfig
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder
+from orchestrator.packing import Demand
 from orchestrator.plan import Plan
 from orchestrator.recorder import Listener, Recorder
 
@@ -71,10 +72,13 @@ def run_sweep(
         # Locally the driver's machine is where trials run: it looks while Ray starts, which is idle time.
         inspection = pool.submit(_inspect_here, config, plan) if address is None else None
         with connect(address):
-            num_slots = slots(config.resources)
+            slots(config.resources)  # or nothing fits at all, which is told before anybody waits for data
             facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan))
             on_facts(facts)
-            run_studies(config, plan, folder, facts, num_slots=num_slots, recorder=Recorder(folder, listeners))
+            demands = measure_demands(config, plan, [study.num_blocks for study in facts])
+            num_slots = slots(config.resources, min((d.smallest_share for d in demands.values()), default=None))
+            recorder = Recorder(folder, listeners)
+            run_studies(config, plan, folder, facts, num_slots=num_slots, recorder=recorder, demands=demands)
 
 
 def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
@@ -119,6 +123,7 @@ def run_studies(
     recorder: Recorder,
     worker: type[Any] | None = None,
     reuse_actors: bool = True,
+    demands: Mapping[str, Demand] | None = None,
 ) -> None:
     """Run every study of `plan` behind one Tuner, on the Ray that is connected.
 
@@ -127,6 +132,7 @@ def run_studies(
         num_slots: trials at a time.
         worker: the Tune trainable; None is `FinetuneWorker`.
         reuse_actors: whether a worker process takes one trial after another.
+        demands: what the runs of a study take of a GPU; of one that is not named, what the configuration says.
 
     Raises:
         EnvironmentUnusable: the folder can no longer be written; what was recorded stays readable.
@@ -164,10 +170,7 @@ def run_studies(
     ]
     searcher = StudySearcher(studies, recorder, make_allocator(config, studies, folder.trials.read))
     tuner = tune.Tuner(
-        tune.with_resources(
-            worker,
-            {"cpu": config.resources.cpus_per_trial, "gpu": trial_gpus(config.resources)},
-        ),
+        tune.with_resources(worker, trial_resources(config.resources, demands or {})),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=StudyScheduler(tuple(study.key for study in studies), config.budget),

@@ -26,6 +26,7 @@ from orchestrator.probing import make_run
 from orchestrator.request import RunRequest
 from trainables.errors import Diverged
 from trainables.finetune import default_device
+from trainables.memory_limit import limit_memory
 
 __all__ = ["FinetuneWorker"]
 
@@ -60,6 +61,9 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._started = time.perf_counter()
         try:
             torch.set_num_threads(request.num_threads)
+            if torch.cuda.is_available():
+                # Whoever shares the GPU is safe from this process; what it lacks it finds another way to do.
+                limit_memory(self._gpu_share())
             backbone, task = load_study(request.task, request.config.backbone)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
@@ -67,6 +71,12 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         except Exception:
             self._leave_traceback()
             raise
+
+    def _gpu_share(self) -> float:
+        """What Ray holds free for this trial; all where it holds no GPU, or nobody asked Ray."""
+        held = self.trial_resources
+        share: float = 1.0 if held is None else held.required_resources.get("GPU", 1.0)
+        return share
 
     def _epoch(self) -> dict[str, Any]:
         metrics = self._finetuner.train_epoch()

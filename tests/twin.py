@@ -13,13 +13,14 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from orchestrator.allocators import make_allocator
 from orchestrator.config import SweepConfig, sweep_from_mapping
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import plan
+from orchestrator.plan import Plan, plan
 from orchestrator.recorder import Listener, Recorder
 from orchestrator.request import RunRequest
 from orchestrator.search import StudySearcher
 from orchestrator.study import Study
+from orchestrator.sweep import StudyFacts
 
-__all__ = ["Twin", "epoch_result", "leave_test", "small_config"]
+__all__ = ["Twin", "epoch_result", "leave_test", "made_up_facts", "small_config"]
 
 NUM_BLOCKS = 18
 Outcome = Callable[[RunRequest, int], float | str]
@@ -42,6 +43,28 @@ def small_config(**changes: Any) -> SweepConfig:
         section, _, name = key.rpartition("__")
         (mapping[section] if section else mapping)[name] = value
     return sweep_from_mapping(mapping)
+
+
+def made_up_facts(planned: Plan) -> list[StudyFacts]:
+    """What inspection would find out about `small_config`."""
+    return [
+        StudyFacts(
+            study=study.key,
+            num_blocks=NUM_BLOCKS,
+            kind="classification",
+            modality="image",
+            num_train=120,
+            num_val=60,
+            num_test=120,
+            num_classes=10,
+            num_outputs=10,
+            metric="accuracy",
+            chance=0.1,
+            digest="",
+            input="32 px",
+        )
+        for study in planned.studies
+    ]
 
 
 def epoch_result(epoch: int, score: float, *, best: bool = True, done: bool = False) -> dict[str, Any]:

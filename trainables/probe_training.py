@@ -106,10 +106,10 @@ class ProbeTraining:
     def _step(self, batches: Sequence[Tensor]) -> Tensor:
         """Train each member on its own batch; the sums of their losses over it, shape (members,)."""
         parts = [(rows, *self._part(rows, batches)) for rows in _of_equal_size(batches)]
-        back = torch.tensor([row for rows, _, _ in parts for row in rows]).argsort().to(self._device)
         if len(parts) == 1:
             [(_, gradients, sums)] = parts
         else:
+            back = torch.tensor([row for rows, _, _ in parts for row in rows]).argsort().to(self._device)
             gradients = {
                 name: torch.cat([gradients[name] for _, gradients, _ in parts])[back] for name in self._parameters
             }

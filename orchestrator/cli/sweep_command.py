@@ -49,7 +49,6 @@ def sweep(
     from orchestrator.config import load_sweep, resolved_yaml
     from orchestrator.plan import plan, plan_to_dict
     from orchestrator.plan_table import render_plan
-    from trainables.data.cache import cache_limit
 
     config = load_sweep(file, [*(overrides or []), *_shortcuts(tracking_uri, storage, seed)])
     if print_config:
@@ -57,6 +56,8 @@ def sweep(
         return 0
     planned = plan(config)
     if plan_only:
+        from trainables.data.cache import cache_limit
+
         limit = cache_limit()
         if as_json:
             print_json({**plan_to_dict(planned), "cache_limit_bytes": limit})
@@ -97,6 +98,13 @@ def _run(config: SweepConfig, planned: Plan, address: str | None, *, as_json: bo
 def _announcement(config: SweepConfig, planned: Plan) -> str:
     """What is about to happen, before anything slow is imported."""
     study = planned.studies[0]
+    if planned.allocation == "race":
+        return (
+            f"{config.name}: a race of {len(config.backbones)} backbones on "
+            f"{', '.join(task.name for task in config.tasks)}; each gets {study.random_trials} trials of "
+            f"{study.max_epochs} epochs, then more while it may be the best, and what is left is confirmed with "
+            f"{study.confirmations} fresh seeds: {planned.runs} runs at most"
+        )
     return (
         f"{config.name}: {len(config.backbones)} backbones on "
         f"{', '.join(task.name for task in config.tasks)}; each gets {study.trials} trials of up to "

@@ -14,6 +14,14 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision.datasets import ImageFolder
+
+from benchmarks.images import enlarge, make_photos
+from benchmarks.plain.models import build_model, layers, transform_for
+from trainables.backbones import build, replace_head
+from trainables.catalog import lookup
+from trainables.config import TaskSpec
+from trainables.data import load_task
 
 Benchmark = Callable[..., dict[str, Any]]
 
@@ -62,6 +70,27 @@ def test_a_fixed_plan_reaches_the_losses_of_a_plain_tune_script(benchmark: Bench
         assert document[side]["cpu_s"] > 1
         assert document[side]["peak_memory_mib"] > 100
     assert document["plain_over_ours"]["wall_s"] > 0
+
+
+def test_the_plain_script_has_the_same_pixels_and_the_same_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+    images, name = tmp_path / "images", "torchvision/efficientnet_b0@random"
+    make_photos(images, dict.fromkeys(("train", "val", "test"), 10))
+    enlarge(images, 73)
+    backbone = build(lookup(name))
+    task = load_task(TaskSpec(name="photos", data=str(images), image_size=64), backbone.preprocessing)
+    replace_head(backbone, 10, 3)
+    plain_images = ImageFolder(str(images / "train"), transform_for(name, 64))
+    plain = build_model(name, 10, 3).eval()
+    pixels, labels = task.train.batch(torch.arange(10))
+    ours, theirs = task.preprocessing.on_device()(pixels), torch.stack([image for image, _ in plain_images])
+    assert labels.tolist() == plain_images.targets
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    assert len(layers(plain)) == backbone.num_blocks
+    with torch.inference_mode():
+        assert torch.equal(plain(theirs), backbone(theirs))
 
 
 def test_a_cached_sweep_has_the_losses_of_an_uncached_one(benchmark: Benchmark) -> None:

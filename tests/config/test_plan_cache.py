@@ -104,7 +104,7 @@ def test_a_race_is_expected_to_take_less_than_the_most_it_may() -> None:
     race = ("budget.allocation=race", "budget.random_trials=5", "budget.trials=40")
     planned, equal = plan(sweep(*race)), plan(sweep(*race[1:]))
     assert planned.epochs_max == equal.epochs_max == 2 * 43 * 9
-    # Five random, ten more and three confirmations, none of them stopped.
-    assert planned.epochs_expected == 2 * (5 + 10 + 3) * 9
+    # Five random, twelve more and three confirmations, none of them stopped.
+    assert planned.epochs_expected == 2 * (5 + 12 + 3) * 9
     assert "A race" in render_plan(planned)
     assert json.loads(json.dumps(plan_to_dict(planned)))["allocation"] == "race"

@@ -51,7 +51,7 @@ def search_counts(twin: Twin) -> Counter[str]:
 # --- equal shares
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31 - 1), slots=st.integers(1, 5))
 def test_equal_shares_hand_out_to_whoever_has_been_handed_the_least(tmp_path: Path, seed: int, slots: int) -> None:
     """Run by run what the searcher did before it had an allocator."""
@@ -112,7 +112,7 @@ def test_random_trials_of_a_race_are_those_of_equal_shares(tmp_path: Path) -> No
     assert race == random_slice(Twin(equal, tmp_path / "equal"))
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**31 - 1), slots=st.integers(1, 6))
 def test_whatever_order_trials_end_in_the_table_tells_the_same_race(tmp_path: Path, seed: int, slots: int) -> None:
     """What a driver decided while trials ran is what anybody reads from its table afterwards."""

@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 from ray.tune.experiment import Trial
 from sabotage import KILLED, RAISES_AT_ITS_START, RAISES_IN_AN_EPOCH, QuickWorker, SabotagedWorker
-from twin import small_config
+from twin import made_up_facts, small_config
 
 from orchestrator.cluster import connect, slots
 from orchestrator.config import SweepConfig
@@ -29,7 +29,7 @@ from orchestrator.plan import plan
 from orchestrator.recorder import Recorder
 from orchestrator.scheduling import StudyScheduler
 from orchestrator.search import StudySearcher
-from orchestrator.sweep import StudyFacts, run_studies
+from orchestrator.sweep import run_studies
 
 pytestmark = pytest.mark.slow
 
@@ -94,24 +94,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 def run(config: SweepConfig, storage: Path, worker: type | None) -> SweepFolder:
     folder = SweepFolder.create(storage, config.name, "")
     planned = plan(config)
-    facts = [
-        StudyFacts(
-            study=study.key,
-            num_blocks=18,
-            kind="classification",
-            modality="image",
-            num_train=120,
-            num_val=60,
-            num_test=120,
-            num_classes=10,
-            num_outputs=10,
-            metric="accuracy",
-            chance=0.1,
-            digest="",
-            input="32 px",
-        )
-        for study in planned.studies
-    ]
+    facts = made_up_facts(planned)
     recorder = Recorder(folder, [])
     run_studies(config, planned, folder, facts, num_slots=slots(config.resources), recorder=recorder, worker=worker)
     return folder

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from trainables.errors import DataError, InvalidConfig
 
-__all__ = ["bytes_in_use", "cache_dir", "make_room", "remove_abandoned", "touch"]
+__all__ = ["bytes_in_use", "cache_dir", "cache_limit", "make_room", "remove_abandoned", "touch"]
 
 LIMIT_VARIABLE: Final = "ORCHESTRATOR_CACHE_MAX_GIB"
 GIB: Final = 2**30
@@ -30,6 +30,17 @@ def cache_dir() -> Path:
     """``$ORCHESTRATOR_CACHE``, else ``$XDG_CACHE_HOME/orchestrator``, else ``~/.cache/orchestrator``."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get("ORCHESTRATOR_CACHE") or Path(base) / "orchestrator")
+
+
+def cache_limit() -> float:
+    """Bytes that the cache may hold; see `make_room`.
+
+    Raises:
+        InvalidConfig: ``$ORCHESTRATOR_CACHE_MAX_GIB`` is not a number above 0.
+    """
+    folder = cache_dir()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return _limit(shutil.disk_usage(there).free + sum(file.size for file in _files(folder)))
 
 
 def touch(path: Path) -> None:

@@ -67,7 +67,7 @@ def small_image_model(name: str, folder: Path) -> tuple[Backbone, Chain]:
 def test_every_image_family_of_transformers_is_cached(name: str, tmp_path: Path, cache: Path) -> None:
     backbone, chain = small_image_model(name, tmp_path / name)
     for depth in range(1, backbone.num_blocks + 1):
-        require_same_logits(backbone, chain, depth)
+        require_same_features(backbone, chain, depth)
 
 
 def padded_texts(lengths: Tensor, pad_id: int = 1, vocabulary: int = 44) -> Chain:
@@ -113,11 +113,14 @@ def behind(data: Chain, backbone: Backbone) -> Chain:
 
 
 @torch.no_grad()
-def require_same_logits(backbone: Backbone, chain: Chain, depth: int) -> None:
+def require_same_features(backbone: Backbone, chain: Chain, depth: int) -> None:
+    """Not logits: an untrained head may subtract features to almost nothing, and leave their rounding."""
     activations = cached(chain, depth)
     for positions in BATCHES:
         read, run = activations.batch(positions), computed(chain, depth, positions)
-        got, expected = (backbone.head(backbone.features(state, depth)) for state in (read, run))
+        got, expected = (backbone.features(state, depth) for state in (read, run))
+        assert isinstance(got, Tensor)
+        assert isinstance(expected, Tensor)
         assert float((got - expected).abs().max()) <= 1e-6 * float(expected.abs().max()), depth
 
 
@@ -127,7 +130,7 @@ def test_every_text_family_is_cached_at_every_boundary(name: str, tmp_path: Path
     backbone = frozen(f"hf/{tmp_path / name}")
     chain = behind(padded_texts(torch.tensor([3, 20, 7, 7, 15, 4, 9, 12, 20, 5, 6, 18])), backbone)
     for depth in range(1, backbone.num_blocks + 1):
-        require_same_logits(backbone, chain, depth)
+        require_same_features(backbone, chain, depth)
 
 
 NORMALISED_OVER_TIME = {"wav2vec2", "hubert", "wavlm", "wavlm-stable"}
@@ -147,7 +150,7 @@ def test_sounds_are_cached_where_the_model_masks_them(name: str, tmp_path: Path,
         if name in NORMALISED_OVER_TIME or (name in PADDED_POSITIONS and depth > 1):
             assert opened(chain, depth) is None
         else:
-            require_same_logits(backbone, chain, depth)
+            require_same_features(backbone, chain, depth)
 
 
 @pytest.mark.parametrize("name", NORMALISED_OVER_TIME)
@@ -156,7 +159,7 @@ def test_sounds_of_one_length_are_always_cached(name: str, tmp_path: Path, cache
     backbone = frozen(f"hf/{tmp_path / name}")
     chain = behind(padded_sounds(torch.full((NUM,), 640)), backbone)
     for depth in range(1, backbone.num_blocks + 1):
-        require_same_logits(backbone, chain, depth)
+        require_same_features(backbone, chain, depth)
 
 
 @pytest.mark.parametrize(("name", "frames"), [("ast", 64), ("whisper", 100)])
@@ -170,7 +173,7 @@ def test_spectrograms_are_cached(name: str, frames: int, tmp_path: Path, cache: 
 
     chain = over(inputs, backbone.features, num=NUM, depth=backbone.num_blocks)
     for depth in range(1, backbone.num_blocks + 1):
-        require_same_logits(backbone, chain, depth)
+        require_same_features(backbone, chain, depth)
 
 
 def test_a_pretrained_text_model_is_cached_without_padding(cache: Path) -> None:
@@ -182,4 +185,4 @@ def test_a_pretrained_text_model_is_cached_without_padding(cache: Path) -> None:
     backbone = frozen(f"hf/{folder}")
     chain = behind(padded_texts(torch.tensor([5, 40, 9, 9, 30, 6, 12, 20, 33, 7, 8, 25]), 0, 30_000), backbone)
     for depth in (1, 3, backbone.num_blocks):
-        require_same_logits(backbone, chain, depth)
+        require_same_features(backbone, chain, depth)

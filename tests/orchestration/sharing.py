@@ -1,0 +1,51 @@
+"""A worker and a measurement for GPUs that are not there. In a module of its own, as Ray's processes import it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from sabotage import QuickWorker
+
+from trainables.config import FinetuneConfig, TaskSpec
+from trainables.execution import Execution
+
+__all__ = ["SharingWorker", "broken_study", "measure_some"]
+
+GIB = 2**30
+
+
+class SharingWorker(QuickWorker):
+    """Takes a second, and leaves what it was given and when."""
+
+    def step(self) -> dict[str, Any]:
+        started = time.time()
+        time.sleep(1.0)
+        row = {
+            "study": self._request.study,
+            "gpus": self.trial_resources.required_resources["GPU"],
+            "device": ray.get_gpu_ids(),
+            "pid": os.getpid(),
+            "started": started,
+            "ended": time.time(),
+        }
+        Path(self._request.test_file).with_suffix(".seen").write_text(json.dumps(row))
+        return super().step()
+
+
+def measure_some(
+    spec: TaskSpec, backbone: str, configs: Sequence[FinetuneConfig], execution: Execution, num_threads: int
+) -> dict[str, Any]:
+    """As if a GPU had 80 GiB, of which the untrained backbone takes 70 and the other 15."""
+    num_bytes = (70 if backbone.endswith("@random") else 15) * GIB
+    return {"total_bytes": 80 * GIB, "peaks": [num_bytes for _ in configs]}
+
+
+def broken_study(*_: Any) -> dict[str, Any]:
+    """What a study answers that no run can be trained of."""
+    return {"error": "execution.compile needs a C++ compiler"}
