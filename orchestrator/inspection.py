@@ -22,6 +22,8 @@ from trainables.preprocessing import AudioPreprocessing, ImagePreprocessing, Pre
 
 __all__ = ["forget", "inspect_study", "load_study", "measure_study"]
 
+_AS_USUAL: Final = Execution()
+
 WARM_SHARE: Final = 0.25
 """Of the machine's memory, for the backbones that all its workers together keep."""
 
@@ -62,7 +64,9 @@ def forget() -> None:
     _tasks.clear()
 
 
-def inspect_study(spec: TaskSpec, backbone_name: str, num_threads: int) -> dict[str, Any]:
+def inspect_study(
+    spec: TaskSpec, backbone_name: str, num_threads: int, execution: Execution = _AS_USUAL
+) -> dict[str, Any]:
     """Load one study's backbone and data and say what they are.
 
     Missing weights or unreadable data are found here, before any trial. An error comes back as
@@ -72,7 +76,8 @@ def inspect_study(spec: TaskSpec, backbone_name: str, num_threads: int) -> dict[
     try:
         backbone, task = load_study(spec, backbone_name)
         # What no configuration could do must not fail trial by trial, e.g. take images of this size.
-        Finetuner(FinetuneConfig(backbone=backbone_name), backbone, task, device=torch.device("cpu"))
+        able = Execution(compile=execution.compile)
+        Finetuner(FinetuneConfig(backbone=backbone_name), backbone, task, torch.device("cpu"), able)
     except TrainableError as error:
         return {"error": str(error)}
     return {

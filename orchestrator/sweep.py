@@ -87,7 +87,7 @@ def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
 
     cpus = config.resources.cpus_per_trial
     try:
-        return [inspect_study(study.task, study.backbone.name, cpus) for study in plan.studies]
+        return [inspect_study(study.task, study.backbone.name, cpus, config.execution) for study in plan.studies]
     finally:
         forget()  # the driver lives as long as the sweep, and has no more use for them
 
@@ -101,7 +101,7 @@ def _inspect_there(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
     cpus = config.resources.cpus_per_trial
     task = ray.remote(num_cpus=cpus)(inspect_study)
     found: list[dict[str, Any]] = ray.get(
-        [task.remote(study.task, study.backbone.name, cpus) for study in plan.studies]
+        [task.remote(study.task, study.backbone.name, cpus, config.execution) for study in plan.studies]
     )
     return found
 

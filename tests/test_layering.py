@@ -34,8 +34,8 @@ FORBIDDEN = {
 """Top-level packages that no module of the pattern imports, at its top or inside a function."""
 
 ALLOWED = {
-    "ray": ("interrupt", "cluster", "sweep", "worker", "search", "scheduling"),
-    "optuna": ("study", "sweep"),
+    "ray": ("interrupt", "cluster", "sweep", "worker", "search", "scheduling", "forgetting"),
+    "optuna": ("study", "suggestion", "thompson", "sweep"),
     "mlflow": ("tracking.*",),
 }
 """The only modules of `orchestrator` that import each of the three."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Literal
 
-from trainables.errors import InvalidConfig
 from trainables.modality import Modality
+from trainables.rules import Rule, one_of_rules, require
 
 __all__ = [
     "AugmentationName",
@@ -21,11 +21,7 @@ __all__ = [
     "Precision",
     "Schedule",
     "TaskSpec",
-    "require",
 ]
-
-_Rule: TypeAlias = tuple[str, str, bool]
-"""A field, what it must be, whether it is."""
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["cosine", "constant", "step"]
@@ -120,7 +116,7 @@ class FinetuneConfig:
             object.__setattr__(self, "tune_window", tuple(self.tune_window))
         require(self, self._rules())
 
-    def _rules(self) -> list[_Rule]:
+    def _rules(self) -> list[Rule]:
         def finite(value: float) -> bool:
             return math.isfinite(value)
 
@@ -145,19 +141,10 @@ class FinetuneConfig:
             ("layer_decay", "in (0, 1]", 0 < self.layer_decay <= 1),
             ("batch_size", ">= 1", self.batch_size >= 1),
             ("max_epochs", ">= 1", self.max_epochs >= 1),
+            ("augment_views", ">= 0", self.augment_views >= 0),
             ("seed", ">= 0", self.seed >= 0),
             ("warmup_frac", "in [0, 1)", 0 <= self.warmup_frac < 1),
-            ("optimizer", f"one of {get_args(Optimizer)}", self.optimizer in get_args(Optimizer)),
-            ("schedule", f"one of {get_args(Schedule)}", self.schedule in get_args(Schedule)),
-            ("head_init", f"one of {get_args(HeadInit)}", self.head_init in get_args(HeadInit)),
-            ("class_weight", f"one of {get_args(ClassWeight)}", self.class_weight in get_args(ClassWeight)),
-            ("augment_views", ">= 0", self.augment_views >= 0),
-            (
-                "augmentation",
-                f"one of {get_args(AugmentationName)}",
-                self.augmentation in get_args(AugmentationName),
-            ),
-            ("precision", f"one of {get_args(Precision)}", self.precision in get_args(Precision)),
+            *one_of_rules(self),
         ]
 
 
@@ -244,9 +231,7 @@ class TaskSpec:
             rules.append((count, ">= 1 or None", value is None or value >= 1))
         rules += [
             ("data", "a non-empty text", bool(self.data)),
-            ("kind", f"one of {get_args(Kind)}", self.kind in get_args(Kind)),
-            ("modality", f"one of {get_args(Modality)} or None", self.modality in (None, *get_args(Modality))),
-            ("on_bad_sample", f"one of {get_args(OnBadSample)}", self.on_bad_sample in get_args(OnBadSample)),
+            *one_of_rules(self),
             ("max_duration_s", "> 0 or None", self.max_duration_s is None or self.max_duration_s > 0),
             ("train_frac", "in (0, 1]", 0 < self.train_frac <= 1),
             ("input_columns", "at most two names", len(self.input_columns) <= 2),
@@ -295,10 +280,3 @@ class EpochMetrics:
 
     is_best: bool = field(default=False)
     """Whether `val_score` is the highest so far (the first of equals)."""
-
-
-def require(config: object, rules: list[_Rule]) -> None:
-    """Raises InvalidConfig with every broken rule: a field, what it must be, whether it is."""
-    broken = [f"{name} must be {rule}, got {getattr(config, name)!r}" for name, rule, ok in rules if not ok]
-    if broken:
-        raise InvalidConfig("; ".join(broken))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from trainables.config import require
+from trainables.rules import one_of_rules, require
 
 __all__ = ["ActivationCache", "ActivationDtype", "Execution"]
 
@@ -37,23 +37,10 @@ class Execution:
     about a third more time."""
 
     micro_batch_size: int | None = None
-    """Most samples in memory at once, >= 1: a larger batch is summed up from several passes before the step.
-    None is the whole batch, halved where the device's memory does not hold it."""
+    """Most samples in memory at once, >= 1: a larger batch is summed up from several passes before the step, in
+    which dropout draws other masks than in one. Refused where BatchNorm is tuned, which normalises over the
+    batch. None is the whole batch, halved where memory does not hold it and gradient checkpointing is not enough."""
 
     def __post_init__(self) -> None:
-        require(
-            self,
-            [
-                (
-                    "activation_cache",
-                    f"one of {get_args(ActivationCache)}",
-                    self.activation_cache in get_args(ActivationCache),
-                ),
-                (
-                    "activation_dtype",
-                    f"one of {get_args(ActivationDtype)}",
-                    self.activation_dtype in get_args(ActivationDtype),
-                ),
-                ("micro_batch_size", ">= 1 or None", self.micro_batch_size is None or self.micro_batch_size >= 1),
-            ],
-        )
+        micro_batch = ("micro_batch_size", ">= 1 or None", self.micro_batch_size is None or self.micro_batch_size >= 1)
+        require(self, [*one_of_rules(self), micro_batch])

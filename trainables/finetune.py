@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from torch import Tensor
 
 from trainables.augmentation import Augmentation, make_augmentation
 from trainables.backbones import Backbone, replace_head
-from trainables.batches import batch_sizes, epoch_batches, eval_batches, largest_sample
+from trainables.batches import batch_sizes, epoch_batches, epoch_seed, eval_batches, largest_sample
 from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Split, Task
-from trainables.errors import Diverged, FrozenMoved
+from trainables.errors import FrozenMoved
 from trainables.execution import Execution
 from trainables.fitting import require_fitting_images
 from trainables.freezing import (
@@ -34,6 +33,7 @@ from trainables.prefix import Prefix
 from trainables.preprocessing import State
 from trainables.probe import fit_head
 from trainables.step import TrainStep
+from trainables.validation import epoch_metrics, require_finite
 
 __all__ = ["Finetuner", "TestMeasurement", "default_device"]
 
@@ -155,27 +155,20 @@ class Finetuner:
             self._fit_head()
         train_loss = self._train_pass()
         trained = time.perf_counter()
-        if not math.isfinite(train_loss):
-            raise Diverged(f"train loss is {train_loss} in epoch {self.epoch + 1}")
+        require_finite("train", train_loss, self.epoch + 1)
         val = self.task.objective.quality(*self.predict(self.task.val))
-        if not math.isfinite(val.loss):
-            raise Diverged(f"validation loss is {val.loss} in epoch {self.epoch + 1}")
+        require_finite("validation", val.loss, self.epoch + 1)
         self._prove_frozen()
         self.epoch += 1
-        score = val.score(self.task.objective.metric)
-        metrics = EpochMetrics(
+        metrics = epoch_metrics(
+            val,
+            self.task.objective.metric,
             epoch=self.epoch,
             step=self.step,
             train_loss=train_loss,
-            val_loss=val.loss,
-            val_accuracy=val.accuracy,
-            val_f1_macro=val.f1_macro,
-            val_r2=val.r2,
-            val_mae=val.mae,
-            val_score=score,
             train_s=trained - started,
             eval_s=time.perf_counter() - trained,
-            is_best=self.best is None or score > self.best.val_score,
+            best=self.best,
         )
         if metrics.is_best:
             self.best = metrics
@@ -249,7 +242,7 @@ class Finetuner:
     def _train_pass(self) -> float:
         """One pass over the training split; the mean loss over its samples."""
         self.backbone.train()
-        seed = self._epoch_seed()
+        seed = epoch_seed(self.config.seed, self.epoch)
         if self._augmentation is not None:
             self._augmentation.begin(self.epoch, seed)
         devices = [self.device] if self.device.type == "cuda" else []
@@ -264,9 +257,6 @@ class Finetuner:
                 targets = self.task.train.targets[positions].to(self.device, non_blocking=True)
                 total += self._step(state, targets) * len(positions)
         return float(total) / len(self.task.train)
-
-    def _epoch_seed(self) -> int:
-        return int(np.random.SeedSequence((self.config.seed, self.epoch)).generate_state(1, np.uint64)[0])
 
     def _run(self, split: Split, prefix: Prefix, forward: Callable[[State], Tensor]) -> Tensor:
         """`forward` of every sample behind `prefix`, in eval mode, in the split's order, float32 on the CPU."""

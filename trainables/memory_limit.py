@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-__all__ = ["CONTEXT_BYTES", "free_memory", "is_out_of_memory", "limit_memory", "memory_limit"]
+__all__ = ["CONTEXT_BYTES", "free_memory", "is_out_of_memory", "limit_memory", "memory_limit", "tensor_share"]
 
 CONTEXT_BYTES: Final = 768 * 2**20
 """What a process takes of a GPU beside its tensors: the CUDA context and the libraries' kernels."""

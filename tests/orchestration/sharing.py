@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import time
@@ -18,17 +19,19 @@ from trainables.execution import Execution
 __all__ = ["SharingWorker", "broken_study", "measure_some"]
 
 GIB = 2**30
+PATIENCE_S = 100.0
 
 
 class SharingWorker(QuickWorker):
-    """Takes a second, and leaves what it was given and when."""
+    """Leaves what it was given and when. Small ones wait for each other, until four have met on a GPU."""
 
     def step(self) -> dict[str, Any]:
-        started = time.time()
-        time.sleep(1.0)
+        started, gpus = time.time(), self.trial_resources.required_resources["GPU"]
+        if gpus < 1:
+            self._meet(int(1 / gpus))
         row = {
             "study": self._request.study,
-            "gpus": self.trial_resources.required_resources["GPU"],
+            "gpus": gpus,
             "device": ray.get_gpu_ids(),
             "pid": os.getpid(),
             "started": started,
@@ -36,6 +39,17 @@ class SharingWorker(QuickWorker):
         }
         Path(self._request.test_file).with_suffix(".seen").write_text(json.dumps(row))
         return super().step()
+
+    def _meet(self, num: int) -> None:
+        folder = Path(self._request.test_file).parent
+        here = folder / f"{os.getpid()}.on-{ray.get_gpu_ids()}"
+        here.touch()
+        deadline = time.time() + PATIENCE_S
+        while not (folder / "met").exists() and time.time() < deadline:
+            if len(list(folder.glob(f"*{glob.escape(here.suffix)}"))) >= num:
+                (folder / "met").touch()
+            time.sleep(0.05)
+        here.unlink()
 
 
 def measure_some(

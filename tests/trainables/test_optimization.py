@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -56,6 +57,32 @@ def test_frozen_parameters_are_not_in_the_optimizer(backbone: Backbone, depth: i
     assert held == {id(p) for p in backbone.parameters() if p.requires_grad}
     if depth == 1:  # the rates of what is left do not depend on what is frozen
         assert settings(made, backbone.blocks[1][0].weight)[0] == pytest.approx(0.2)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("layer_decay", "num"), [(1.0, 4), (0.5, 8)])
+def test_equal_settings_are_one_group(backbone: Backbone, layer_decay: float, num: int) -> None:
+    """Each group costs a call of its own at every step: two of each learning rate are decayed or spared."""
+    made = make_optimizer(config(layer_decay=layer_decay), backbone)
+    assert len(made.param_groups) == num
+    held = [id(p) for group in made.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(map(id, backbone.parameters())), "each parameter once"
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_grouping_changes_no_update(backbone: Backbone, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def updated() -> list[torch.Tensor]:
+        copied = copy.deepcopy(backbone)
+        made = make_optimizer(config(weight_decay=0.1, optimizer=optimizer), copied)
+        for seed in range(3):
+            generator = torch.Generator().manual_seed(seed)
+            for parameter in copied.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            made.step()
+        return [parameter.detach() for parameter in copied.parameters()]
+
+    merged = updated()
+    monkeypatch.setattr("trainables.optimization._merged", lambda groups: groups)
+    assert all(map(torch.equal, merged, updated()))
 
 
 def test_in_a_window_the_last_tuned_block_has_the_learning_rate(backbone: Backbone) -> None:
