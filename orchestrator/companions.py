@@ -17,8 +17,12 @@ Companions: TypeAlias = dict[FinetuneConfig, tuple[FinetuneConfig, ...]]
 """Of each probe: all that may be trained together, itself included, the same tuple for each of them."""
 
 
-def companions(configs: Iterable[FinetuneConfig], num_blocks: int) -> Companions:
-    """The probes among `configs`, in their order, each with its companions; one that has none is left out."""
+def companions(configs: Iterable[FinetuneConfig], num_blocks: int, *, at_least: int = 2) -> Companions:
+    """The probes among `configs`, in their order, each with its companions.
+
+    Args:
+        at_least: members of a group, >= 2; probes of smaller ones are left out.
+    """
     groups: dict[Hashable, list[FinetuneConfig]] = {}
     for config in configs:
         if is_probe(config, num_blocks):
@@ -27,7 +31,7 @@ def companions(configs: Iterable[FinetuneConfig], num_blocks: int) -> Companions
     for group in groups.values():
         for start in range(0, len(group), MAX_TOGETHER):
             members = tuple(group[start : start + MAX_TOGETHER])
-            if len(members) > 1:
+            if len(members) >= at_least:
                 found.update(dict.fromkeys(members, members))
     return found
 
@@ -39,9 +43,13 @@ class RandomSlice:
         draw: the configuration of a trial of the slice, by its number; nothing is remembered of a draw.
         num_trials: of the slice.
         num_blocks: of the backbone.
+        at_least: as `companions` takes it.
     """
 
-    def __init__(self, draw: Callable[[int], FinetuneConfig], num_trials: int, num_blocks: int) -> None:
+    def __init__(
+        self, draw: Callable[[int], FinetuneConfig], num_trials: int, num_blocks: int, *, at_least: int = 2
+    ) -> None:
+        self._at_least = at_least
         self._draw = draw
         self._num_trials = num_trials
         self._num_blocks = num_blocks
@@ -55,5 +63,5 @@ class RandomSlice:
         if number // WINDOW != self._window:
             self._window = number // WINDOW
             numbers = range(self._window * WINDOW, min((self._window + 1) * WINDOW, self._num_trials))
-            self._found = companions(map(self._draw, numbers), self._num_blocks)
+            self._found = companions(map(self._draw, numbers), self._num_blocks, at_least=self._at_least)
         return self._found.get(config, ())

@@ -25,6 +25,7 @@ from orchestrator.request import Phase, RunRequest
 from orchestrator.suggestion import History
 from orchestrator.thompson import ThompsonSampler
 from trainables.config import FinetuneConfig
+from trainables.probe_group import MIN_TOGETHER
 
 __all__ = ["Study"]
 
@@ -50,6 +51,7 @@ class Study:
         index: of the study in the plan.
         num_blocks: of the backbone as built.
         trials: reads the finished trials of the sweep (validation only) when a choice is due.
+        num_slots: trials of the sweep at a time: so many workers may be handed runs of this study.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Study:
         folder: SweepFolder,
         storage: optuna.storages.BaseStorage,
         trials: Callable[[], pa.Table],
+        num_slots: int = 1,
     ) -> None:
         self.plan = plan
         self.key = plan.key
@@ -80,7 +83,8 @@ class Study:
         windows = config.space.windows(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
         self._num_sharing = max(1, round(plan.runs / len({start for start, _ in windows})))
         self._space = config.space.bind(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
-        self._random_slice = RandomSlice(self._random_draw, plan.random_trials, num_blocks)
+        self._at_least = MIN_TOGETHER * num_slots
+        self._random_slice = RandomSlice(self._random_draw, plan.random_trials, num_blocks, at_least=self._at_least)
         self._storage = storage
         self._ledger = optuna.create_study(
             study_name=plan.key, storage=storage, direction="maximize", load_if_exists=True
@@ -174,7 +178,7 @@ class Study:
             FinetuneConfig(**{**config, "seed": self._seed(CONFIRMATION_NUMBERS_FROM + index)})
             for index in range(self.plan.confirmations)
         ]
-        together = companions(repeated, self.num_blocks)
+        together = companions(repeated, self.num_blocks, at_least=self._at_least)
         return [
             self._request(self.num_trials + index, "confirmation", config, together.get(config, ()))
             for index, config in enumerate(repeated)

@@ -165,6 +165,7 @@ def run_studies(
             folder=folder,
             storage=storage,
             trials=folder.trials.read,
+            num_slots=num_slots,
         )
         for index, (study_plan, study_facts) in enumerate(zip(plan.studies, facts, strict=True))
     ]

@@ -17,10 +17,11 @@ pytestmark = [
 TRAINED, UNTRAINED = (f"timm/tf_efficientnet_lite0@{weights}" for weights in ("pypi", "random"))
 RACE: dict[str, Any] = {
     "name": "race",
+    "seed": 1,
     "tasks": [{"name": "digits", "num_train": 300, "num_val": 300, "num_test": 300, "image_size": 32}],
     "backbones": [UNTRAINED, TRAINED],
     "space": {"base": "default", "learning_rate": {"low": 3e-4, "high": 1e-2, "log": True, "when": "unfrozen"}},
-    "budget": {"allocation": "race", "trials": 12, "random_trials": 4, "max_epochs": 2},
+    "budget": {"allocation": "race", "trials": 12, "random_trials": 6, "max_epochs": 2},
     "confirmation": {"seeds": 2},
     "finetune": {"batch_size": 24},
     "resources": {"gpus_per_trial": 0},

@@ -7,7 +7,11 @@ from typing import Final
 
 from trainables.config import FinetuneConfig
 
-__all__ = ["MAX_TOGETHER", "is_probe", "probe_group"]
+__all__ = ["MAX_TOGETHER", "MIN_TOGETHER", "is_probe", "probe_group"]
+
+MIN_TOGETHER: Final = 8
+"""Fewest members per worker that may be asked for one of them. Each of these workers trains the whole group:
+eight probes together cost as much as four alone, two of them twice what one does (`benchmarks/README.md`)."""
 
 MAX_TOGETHER: Final = 32
 """Most members of a group. Beyond it another member saves little, and a worker that is asked for a single

@@ -18,7 +18,7 @@ from orchestrator.records import TRIALS
 from orchestrator.request import RunRequest
 from orchestrator.study import Study
 from trainables.config import FinetuneConfig
-from trainables.probe_group import MAX_TOGETHER
+from trainables.probe_group import MAX_TOGETHER, MIN_TOGETHER
 
 PROBE = FinetuneConfig(backbone="any", freeze_depth=NUM_BLOCKS)
 
@@ -27,7 +27,7 @@ def numbered(num: int, **changes: Any) -> list[FinetuneConfig]:
     return [replace(PROBE, seed=seed, **changes) for seed in range(num)]
 
 
-def in_memory(folder: Path, **changes: Any) -> Study:
+def in_memory(folder: Path, num_slots: int = 1, **changes: Any) -> Study:
     config = small_config(**changes)
     return Study(
         plan(config).studies[0],
@@ -37,6 +37,7 @@ def in_memory(folder: Path, **changes: Any) -> Study:
         folder=SweepFolder(folder),
         storage=InMemoryStorage(),
         trials=TRIALS.empty_table,
+        num_slots=num_slots,
     )
 
 
@@ -49,6 +50,11 @@ class TestCompanions:
 
     def test_a_single_probe_has_none(self) -> None:
         assert companions([PROBE, replace(PROBE, optimizer="sgd")], NUM_BLOCKS) == {}
+
+    def test_a_group_that_is_too_small_is_trained_one_by_one(self) -> None:
+        probes = numbered(7)
+        assert companions(probes, NUM_BLOCKS, at_least=8) == {}
+        assert companions(probes, NUM_BLOCKS, at_least=7)[probes[0]] == tuple(probes)
 
     def test_groups_are_bounded(self) -> None:
         probes = numbered(2 * MAX_TOGETHER + 1)
@@ -90,40 +96,47 @@ class TestStudy:
     SPACE: dict[str, Any] = {"base": "default", "freeze_depth": {"choice": [3, NUM_BLOCKS]}}  # noqa: RUF012
 
     def test_companions_are_what_is_handed_out_later(self, tmp_path: Path) -> None:
-        study = in_memory(tmp_path, budget__trials=20, budget__random_trials=16, space=self.SPACE)
-        handed = [study.next() for _ in range(20)]
+        study = in_memory(tmp_path, budget__trials=34, budget__random_trials=30, space=self.SPACE)
+        handed = [study.next() for _ in range(34)]
         requests = [request for request in handed if request is not None]
-        assert len(requests) == 20
-        probes = tuple(r.config for r in requests[:16] if r.config.freeze_depth == NUM_BLOCKS)
-        assert 1 < len(probes) < 16
+        assert len(requests) == 34
+        probes = tuple(r.config for r in requests[:30] if r.config.freeze_depth == NUM_BLOCKS)
+        assert MIN_TOGETHER <= len(probes) < 30
         for request in requests:
             is_known = request.phase == "random" and request.config.freeze_depth == NUM_BLOCKS
             assert request.companions == (probes if is_known else ())
 
     def test_looking_ahead_changes_no_draw(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        changes: dict[str, Any] = {"budget__trials": 16, "budget__random_trials": 8, "space": self.SPACE}
-        ahead = [study.next() for study in [in_memory(tmp_path, **changes)] for _ in range(16)]
+        changes: dict[str, Any] = {"budget__trials": 34, "budget__random_trials": 26, "space": self.SPACE}
+        ahead = [study.next() for study in [in_memory(tmp_path, **changes)] for _ in range(34)]
         monkeypatch.setattr(RandomSlice, "companions", lambda *_: ())
-        plain = [study.next() for study in [in_memory(tmp_path, **changes)] for _ in range(16)]
+        plain = [study.next() for study in [in_memory(tmp_path, **changes)] for _ in range(34)]
         assert [r and r.config for r in ahead] == [r and r.config for r in plain]
         assert any(r and r.companions for r in ahead)
         assert not any(r and r.companions for r in plain)
 
+    def test_every_slot_asks_for_more_of_them(self, tmp_path: Path) -> None:
+        changes: dict[str, Any] = {"budget__trials": 34, "budget__random_trials": 34, "space": self.SPACE}
+        for num_slots, together in ((1, True), (2, True), (3, False)):
+            study = in_memory(tmp_path, num_slots=num_slots, **changes)
+            requests = [study.next() for _ in range(34)]
+            assert any(r and r.companions for r in requests) == together
+
     @pytest.mark.parametrize("best", [3, NUM_BLOCKS])
     def test_confirmations_of_a_probe_are_each_others(self, tmp_path: Path, best: int) -> None:
-        config = small_config(budget__trials=8, budget__random_trials=8, confirmation__seeds=3, space=self.SPACE)
+        budget = {"budget__trials": 8, "budget__random_trials": 8}
+        config = small_config(**budget, confirmation__seeds=MIN_TOGETHER, space=self.SPACE)
         twin = Twin(config, tmp_path)
         runs = twin.run(lambda request, epoch: 0.9 if request.config.freeze_depth == best else 0.5)
         for study in twin.studies:
             confirmations = [r for r in runs if r.study == study.key and r.phase == "confirmation"]
             expected = tuple(r.config for r in confirmations) if best == NUM_BLOCKS else ()
-            assert len(confirmations) == 3
-            assert [r.companions for r in confirmations] == [expected] * 3
+            assert [r.companions for r in confirmations] == [expected] * MIN_TOGETHER
 
 
 def test_they_travel(tmp_path: Path) -> None:
-    study = in_memory(tmp_path, budget__trials=12, budget__random_trials=12, space=TestStudy.SPACE)
-    for _ in range(12):
+    study = in_memory(tmp_path, budget__trials=24, budget__random_trials=24, space=TestStudy.SPACE)
+    for _ in range(24):
         request = study.next()
         assert request is not None
         sent = request.to_tune()

@@ -72,6 +72,34 @@ def test_checkpointing_in_a_window(small: Backbone) -> None:
     make_rig(small, CHECKPOINTED, tune_window=(2, 6)).train(data).assert_equal(plain)
 
 
+class Warming(nn.Module):
+    """What it gives depends on a buffer that it moves; another it moves when a second pass has all it needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+        self.scale: Tensor
+        self.register_buffer("scale", torch.ones(()))
+        self.num_done: Tensor
+        self.register_buffer("num_done", torch.zeros((), dtype=torch.long))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.scale.mul_(0.9)
+        result = torch.tanh(self.linear(x) * self.scale.clone())
+        self.num_done.add_(1)
+        return result
+
+
+def test_the_second_pass_finds_buffers_as_the_first_did(small: Backbone) -> None:
+    torch.manual_seed(0)
+    pretrained = Backbone(small.spec, [Warming() for _ in range(3)], nn.Linear(6, 2), small.preprocessing)
+    _, targets = objective_of()
+    data: list[Batch] = [(torch.randn(4, 6), targets(4)) for _ in range(3)]
+    plain = make_rig(pretrained).train(data)
+    make_rig(pretrained, CHECKPOINTED).train(data).assert_equal(plain)
+
+
 def test_checkpointing_keeps_less(small: Backbone) -> None:
     """Bytes that wait for the backward pass, counted as autograd packs them."""
 
