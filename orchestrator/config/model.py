@@ -57,8 +57,8 @@ class Resources:
     """CPU cores, and threads, of one trial, in [1, 1024]."""
 
     gpus_per_trial: float | Auto = "auto"
-    """``auto`` shares the GPUs there are; 0 uses none; a fraction below 1 shares one GPU; above that
-    a whole number, at most 64."""
+    """``auto`` measures the memory of each kind of run and gives it an eighth, a quarter, a half or the whole
+    of a GPU; 0 uses none; a fraction below 1 shares one GPU; above that a whole number, at most 64."""
 
     max_concurrent: int | Auto = "auto"
     """Trials at a time, in [1, 10000]; ``auto`` is as many as fit."""

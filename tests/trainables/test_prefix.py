@@ -28,8 +28,9 @@ BACKBONES = (
     "timm/test_convnext@random",
 )
 
-TOLERANCE = 1e-6
-"""Relative, of losses in fp32."""
+TOLERANCE = {"sgd": 1e-6, "adam": 1e-5, "adamw": 1e-5}
+"""Relative, of losses in fp32. Kernels may round a sample differently in another batch, by 1e-7; Adam divides by
+the root of the gradient's square, and so makes much of such differences where gradients are small."""
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -62,9 +63,10 @@ def losses(
 
 
 def assert_same_run(pair: Pair, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    tolerance = TOLERANCE[options.get("optimizer", "adamw")]
     cached, computed = (losses(pair, execution, monkeypatch, **options) for execution in (CACHED, COMPUTED))
-    assert cached[0] == pytest.approx(computed[0], rel=TOLERANCE)
-    assert cached[1] == pytest.approx(computed[1], rel=TOLERANCE)
+    assert cached[0] == pytest.approx(computed[0], rel=tolerance)
+    assert cached[1] == pytest.approx(computed[1], rel=tolerance)
     torch.testing.assert_close(cached[2], computed[2], rtol=1e-4, atol=1e-5)
 
 

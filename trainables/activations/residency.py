@@ -10,11 +10,12 @@ import torch
 
 from trainables.activations.file import Table
 from trainables.activations.reading import Activations
+from trainables.memory_limit import free_memory
 
 __all__ = ["Opened"]
 
 _SHARE: Final = 0.25
-"""Of the GPU memory that would be free without the copies."""
+"""Of the GPU memory that this process could take without the copies."""
 
 
 class Opened:
@@ -49,7 +50,7 @@ class Opened:
         """Whether a copy of `num_bytes` fits the budget, the copies longest unused given up for it."""
         copies = {key: size for key, (_, size) in self._opened.items() if size and key[1] == device}
         held = sum(copies.values())
-        budget = _SHARE * (torch.cuda.mem_get_info(device)[0] + held)
+        budget = _SHARE * (free_memory(device) + held)
         if num_bytes > budget:
             return False
         for key, size in copies.items():
