@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fixed_grid import fixed_grid
+from benchmarks.fixed_grid import fixed_grid, hand_out_in_order
 from orchestrator.conduct import storage_folder, tracking_uri
 from orchestrator.config import SweepConfig, resolved_yaml, sweep_from_mapping
 from orchestrator.folder import SweepFolder
@@ -73,6 +73,7 @@ def main() -> None:
     config = sweep_from_mapping(settings["sweep"])
     planned = plan(config)
     if grid := settings.get("grid"):
+        hand_out_in_order()
         config = dataclasses.replace(config, space=fixed_grid(**grid))
         # A grid has no winner to confirm.
         studies = tuple(dataclasses.replace(study, confirmations=0) for study in planned.studies)

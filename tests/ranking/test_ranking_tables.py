@@ -24,7 +24,16 @@ def small_world(**fields: object) -> World:
 def test_exported_names_are_exact() -> None:
     assert sorted(ranking.__all__) == sorted(
         [
-            *("PAIRS", "RANKING", "InvalidTable", "NoCompletedTrial", "Ranking", "RankingOptions", "Verdict"),
+            *(
+                "PAIRS",
+                "RANKING",
+                "InvalidTable",
+                "NoCompletedTrial",
+                "RaceEnd",
+                "Ranking",
+                "RankingOptions",
+                "Verdict",
+            ),
             *("choose", "rank"),
         ]
     )
