@@ -127,11 +127,9 @@ def test_without_a_gpu_its_benchmark_says_so(benchmark: Benchmark) -> None:
     assert benchmark("gpu_step")["skipped"] == "no CUDA device"
 
 
-def test_both_searches_come_to_an_answer(benchmark: Benchmark) -> None:
-    document = benchmark("time_to_answer", "--quick", "--modes", "equal", "plain")
-    for mode in ("equal", "plain"):
-        [answer] = document["answers"][mode]
-        assert answer["search_trials"] == 4
-        assert 0 < answer["first_for_good_s"] <= answer["search_s"] <= answer["wall_s"]
-        assert 1 <= answer["first_for_good_epochs"] <= answer["search_epochs"] <= 8
-    assert document["plain_over_equal"]["search_s"] > 0
+def test_a_plain_search_comes_to_an_answer(benchmark: Benchmark) -> None:
+    document = benchmark("time_to_answer", "--quick", "--modes", "plain")
+    [answer] = document["answers"]["plain"]
+    assert answer["search_trials"] == 4
+    assert 0 < answer["first_for_good_s"] <= answer["search_s"] <= answer["wall_s"]
+    assert 1 <= answer["first_for_good_epochs"] <= answer["search_epochs"] <= 8
