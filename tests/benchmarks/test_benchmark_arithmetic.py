@@ -16,9 +16,6 @@ from benchmarks.time_to_answer import BACKBONES, KNOWN, Report, front
 class AnyTrial:
     """Takes the only value that a range has."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-
     def suggest_float(self, name: str, low: float, high: float, **scale: Any) -> float:
         assert low == high
         return low
@@ -62,7 +59,7 @@ def test_bounds_are_what_the_arithmetic_owed_leaves() -> None:
 def test_a_fixed_grid_hands_out_its_points_in_order() -> None:
     grid = fixed_grid([0.0, 1.0], [1e-4, 1e-3], head_factor=10.0)
     bound = grid.bind(9, freeze_depth=0, tune_window=None)
-    points = [bound(AnyTrial(number)) for number in range(4)]
+    points = [bound(AnyTrial(), number) for number in range(4)]
     assert [(p["freeze_depth"], p["learning_rate"]) for p in points] == [(0, 1e-4), (0, 1e-3), (9, 1e-4), (9, 1e-3)]
     assert all(p["head_learning_rate"] == pytest.approx(10 * p["learning_rate"]) for p in points)
     assert [depth_of(share, 14) for share in (0.0, 1 / 3, 2 / 3, 1.0)] == [0, 5, 9, 14]
