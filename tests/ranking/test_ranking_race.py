@@ -124,7 +124,7 @@ def test_a_table_tells_the_race_that_made_it() -> None:
 @pytest.mark.slow
 def test_races_find_the_best_with_less_than_equal_shares() -> None:
     """Eight backbones over 5 points, in worlds that no threshold was chosen on."""
-    worlds, trials, good, certain, spent = 5, 24, [], [], []
+    worlds, trials, good, certain, spent = 3, 24, [], [], []
     for seed in range(500, 500 + worlds):
         models = random_models(8, np.random.default_rng([31, seed]))
         course = Course(models=models, seed=seed)
@@ -140,7 +140,7 @@ def test_races_find_the_best_with_less_than_equal_shares() -> None:
         if race.outcome in ("confident", "alone"):
             certain.append(course.gap(standing_.leader[2:]) <= EPS)
         spent.append(sum(row["phase"] != "confirmation" for row in course.trials) / race.total)
-    assert np.mean(good) >= 0.6  # P(fewer than 3 of 5 at a true 0.9) = 0.009
-    assert len(certain) - sum(certain) <= 2
+    assert np.mean(good) >= 0.6  # P(fewer than 2 of 3 at a true 0.9) = 0.03
+    assert len(certain) - sum(certain) <= 1
     assert np.mean(spent) <= 0.9
     assert max(spent) <= 1

@@ -95,6 +95,7 @@ def test_a_channel_that_is_dead_but_for_rounding_gets_no_weight() -> None:
     for features, _ in (train, val):
         features /= torch.logspace(-1, 2, 6)
         features[:, 1] = 1e-33 * torch.randn(len(features), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
     head = nn.Linear(6, 3)
     fit_head(head, make_objective("classification", 3, train[1], val[1]), train, val, None)
     assert head.weight.abs().max() < 100
