@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from trainables.freezing import (
     frozen_digest,
     moving_state,
 )
-from trainables.objective import Quality
+from trainables.objective import Objective, Quality
 from trainables.prefix import Prefix
 from trainables.preprocessing import State
 from trainables.probe import fit_head
@@ -49,6 +49,13 @@ class TestMeasurement:
     quality: Quality
     example_scores: npt.NDArray[np.float32]
     """Of each test sample, shape (n,): 1 answered correctly or 0; of a regression, its part of R²."""
+
+    @classmethod
+    def of(cls, objective: Objective, outputs: Tensor, targets: Tensor) -> Self:
+        """Of outputs on the CPU."""
+        return cls(
+            quality=objective.quality(outputs, targets), example_scores=objective.example_scores(outputs, targets)
+        )
 
     @property
     def num_test(self) -> int:
@@ -189,10 +196,7 @@ class Finetuner:
             outputs, targets = self.predict(self.task.test)
         finally:
             self._load_moving_state(current)
-        objective = self.task.objective
-        return TestMeasurement(
-            quality=objective.quality(outputs, targets), example_scores=objective.example_scores(outputs, targets)
-        )
+        return TestMeasurement.of(self.task.objective, outputs, targets)
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
         """Outputs (n, num_outputs) and targets (n, ...) of a split, in eval mode, on the CPU."""

@@ -170,12 +170,9 @@ class ProbeGroup:
         return metrics, state
 
     def _measure_test(self, index: int, best: EpochMetrics) -> TestMeasurement:
-        objective, test = self.task.objective, self.task.test
+        test = self.task.test
         outputs = self._features.predict(self._records[index].states[best.epoch], test)
-        return TestMeasurement(
-            quality=objective.quality(outputs, test.targets),
-            example_scores=objective.example_scores(outputs, test.targets),
-        )
+        return TestMeasurement.of(self.task.objective, outputs, test.targets)
 
 
 class ProbeRun:
