@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import pyarrow as pa
 
 from orchestrator.errors import EnvironmentUnusable, UsageError
-from orchestrator.records import EPOCHS, TESTS, TRIALS, AppendOnlyTable
+from orchestrator.records import EPOCHS, MEASURES, TESTS, TRIALS, AppendOnlyTable
 from trainables.errors import did_you_mean
 
 __all__ = ["SweepFolder", "find_sweep", "list_sweeps", "write_whole"]
@@ -30,6 +30,7 @@ class SweepFolder:
     ``trials.arrows``       one row per finished trial and confirmation (`TRIALS`)
     ``epochs.arrows``       one row per completed epoch (`EPOCHS`)
     ``tests.arrows``        test measurements, kept apart (`TESTS`)
+    ``measures.arrows``     what else was measured of confirmed configurations (`MEASURES`)
     ``runs/``               what workers leave for the driver to collect
     ``ranking.*``           csv, json and parquet
     ======================  =========================================================
@@ -40,6 +41,7 @@ class SweepFolder:
         self.trials = AppendOnlyTable(path / "trials.arrows", TRIALS)
         self.epochs = AppendOnlyTable(path / "epochs.arrows", EPOCHS)
         self.tests = AppendOnlyTable(path / "tests.arrows", TESTS)
+        self.measures = AppendOnlyTable(path / "measures.arrows", MEASURES)
 
     @classmethod
     def create(cls, storage: Path, name: str, config_yaml: str) -> Self:

@@ -178,6 +178,7 @@ def _trial_row(run: _OpenRun, result: Row, error: str | None) -> dict[str, Any]:
         "stay_near": config.stay_near if tuned else None,
         "batch_size": config.batch_size,
         "max_epochs": config.max_epochs,
+        "train_frac": request.train_frac,
         "config": json.dumps(dataclasses.asdict(config)),
         "epochs": run.last_epoch,
         "best_epoch": best.get("epoch"),

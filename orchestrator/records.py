@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["EPOCHS", "PHASES", "STATES", "TESTS", "TRIALS", "AppendOnlyTable", "TableDamaged"]
+__all__ = ["EPOCHS", "MEASURES", "PHASES", "STATES", "TESTS", "TRIALS", "AppendOnlyTable", "TableDamaged"]
 
-PHASES = ("random", "tpe", "thompson", "confirmation")
+PHASES = ("random", "tpe", "thompson", "confirmation", "reduced")
 STATES = ("completed", "stopped", "failed")
 
 _RUN_KEY = [
@@ -46,6 +46,7 @@ TRIALS = pa.schema(
         pa.field("stay_near", pa.float64()),  # null where every block is frozen
         pa.field("batch_size", pa.int32(), nullable=False),
         pa.field("max_epochs", pa.int32(), nullable=False),
+        pa.field("train_frac", pa.float64(), nullable=False),  # share of the training split: below 1 in phase reduced
         pa.field("config", pa.string(), nullable=False),  # the whole FinetuneConfig as JSON
         pa.field("epochs", pa.int32(), nullable=False),  # completed
         pa.field("best_epoch", pa.int32()),
@@ -105,6 +106,20 @@ TESTS = pa.schema(
         # numpy.packbits; of a regression the sample's part of R2, whose mean is R2.
         pa.field("correct", pa.binary()),
         pa.field("example_scores", pa.list_(pa.float32())),
+        # Of test samples under perturbations, null where that was not measured: the mean of the metric over
+        # perturbations, and of each perturbed sample the mean of its `correct` or `example_scores`.
+        pa.field("perturbed_score", pa.float64()),
+        pa.field("perturbed_example_scores", pa.list_(pa.float32())),
+    ]
+)
+
+MEASURES = pa.schema(
+    [
+        *_RUN_KEY,
+        pa.field("name", pa.string(), nullable=False),  # as `trainables.evaluate.Measure` has it
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("condition", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),  # null where it is not defined
     ]
 )
 

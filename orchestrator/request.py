@@ -13,7 +13,7 @@ from trainables.execution import Execution
 
 __all__ = ["Phase", "RunRequest", "study_key", "tuned_blocks"]
 
-Phase = Literal["random", "tpe", "thompson", "confirmation"]
+Phase = Literal["random", "tpe", "thompson", "confirmation", "reduced"]
 
 
 def study_key(task: str, backbone: str) -> str:
@@ -38,6 +38,9 @@ class RunRequest:
     config: FinetuneConfig
     execution: Execution = field(default_factory=Execution)
     """How it is computed; its result is the same."""
+
+    train_frac: float = 1.0
+    """Share of the training split that is trained on, in (0, 1]; smaller ones are part of larger ones."""
 
     num_sharing: int = 1
     """How many runs of the study are expected to freeze the same leading blocks: a cache serves them all."""
@@ -69,6 +72,7 @@ class RunRequest:
             task=TaskSpec(**config["task"]),
             config=FinetuneConfig(**config["config"]),
             execution=Execution(**config["execution"]),
+            train_frac=config["train_frac"],
             num_sharing=config["num_sharing"],
             companions=tuple(
                 FinetuneConfig(**{**config["config"], **other}) for other in json.loads(config["companions"])

@@ -12,6 +12,18 @@ import pytest
 from shell import Shell
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `-n 2`: what starts Ray or a server goes first and one at a time, beside the rest, file by file.
+
+    Two Ray sessions on two cores would wait for each other until something's patience ends.
+    """
+    for item in items:
+        alone = item.get_closest_marker("slow") and item.path.parent.name not in ("trainables", "activations")
+        item.add_marker(pytest.mark.xdist_group("processes" if alone else item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("processes",))  # type: ignore[union-attr]
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""

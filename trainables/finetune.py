@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from contextlib import contextmanager
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,38 +26,16 @@ from trainables.freezing import (
     frozen_digest,
     moving_state,
 )
-from trainables.objective import Objective, Quality
+from trainables.measurement import TestMeasurement
 from trainables.prefix import Prefix
 from trainables.preprocessing import State
 from trainables.probe import fit_head
 from trainables.step import TrainStep
 from trainables.validation import epoch_metrics, require_finite
 
-__all__ = ["Finetuner", "TestMeasurement", "default_device"]
+__all__ = ["Finetuner", "default_device"]
 
 _AS_USUAL: Final = Execution()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TestMeasurement:
-    """What the test split says of the best epoch's weights. It measures; it never chooses."""
-
-    __test__ = False  # not a test class, whatever pytest reads into the name
-
-    quality: Quality
-    example_scores: npt.NDArray[np.float32]
-    """Of each test sample, shape (n,): 1 answered correctly or 0; of a regression, its part of R²."""
-
-    @classmethod
-    def of(cls, objective: Objective, outputs: Tensor, targets: Tensor) -> Self:
-        """Of outputs on the CPU."""
-        return cls(
-            quality=objective.quality(outputs, targets), example_scores=objective.example_scores(outputs, targets)
-        )
-
-    @property
-    def num_test(self) -> int:
-        return len(self.example_scores)
 
 
 def default_device() -> torch.device:
@@ -96,6 +72,7 @@ class Finetuner:
     ) -> None:
         require_fitting_images(pretrained, task)
         self.config = config
+        self.pretrained = pretrained
         self.task = task
         self.device = device or default_device()
         self.epoch = 0
@@ -107,8 +84,8 @@ class Finetuner:
         self._digests = block_digests(pretrained)
         self.frozen_digest = frozen_digest(self.backbone, self._digests)
         self._frozen_checksum = frozen_checksum(self.backbone)
-        self._execution = execution
-        self._num_runs = num_runs
+        self.execution = execution
+        self.num_runs = num_runs
         self._augmentation = make_augmentation(config, task)
         self._prefix = self._make_prefix(
             first_tuned(backbone), num_runs, config.max_epochs, augmentation=self._augmentation
@@ -188,15 +165,25 @@ class Finetuner:
         Raises:
             ValueError: no epoch has been completed.
         """
+        with self.at_best():
+            outputs, targets = self.predict(self.task.test)
+        return TestMeasurement.of(self.task.objective, outputs, targets)
+
+    @contextmanager
+    def at_best(self) -> Iterator[None]:
+        """The best epoch's weights for as long as this lasts, then those that training goes on with.
+
+        Raises:
+            ValueError: no epoch has been completed.
+        """
         if self.best is None:
-            raise ValueError("measure_test needs at least one completed epoch")
+            raise ValueError("at least one completed epoch is needed to measure the best one")
         current = {name: t.detach().clone() for name, t in moving_state(self.backbone).items()}
         self._load_moving_state(self._best_state)
         try:
-            outputs, targets = self.predict(self.task.test)
+            yield
         finally:
             self._load_moving_state(current)
-        return TestMeasurement.of(self.task.objective, outputs, targets)
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
         """Outputs (n, num_outputs) and targets (n, ...) of a split, in eval mode, on the CPU."""
@@ -237,7 +224,7 @@ class Finetuner:
             digests=self._digests,
             device=self.device,
             precision=self.config.precision,
-            execution=self._execution,
+            execution=self.execution,
             num_runs=num_runs,
             num_epochs=num_epochs,
             augmentation=augmentation,
@@ -273,7 +260,7 @@ class Finetuner:
     def _fit_head(self) -> None:
         """Fit the head to the features of the untouched backbone."""
         # All blocks are as pretrained now, so that every run of this backbone shares their features.
-        whole = self._make_prefix(self.backbone.num_blocks, self._num_runs, 1, augmentation=None)
+        whole = self._make_prefix(self.backbone.num_blocks, self.num_runs, 1, augmentation=None)
         train, val = (
             (self._run(split, whole, self._features).to(self.device), split.targets.to(self.device))
             for split in (self.task.train, self.task.val)

@@ -27,7 +27,7 @@ class FrozenFeatures:
     """
 
     def __init__(self, backbone: Backbone, prefix: Prefix, precision: Precision, device: torch.device) -> None:
-        self._backbone = backbone
+        self.backbone = backbone
         self._prefix = prefix
         self._precision = precision
         self._device = device
@@ -50,9 +50,9 @@ class FrozenFeatures:
             features = torch.cat([self.batch(split, positions) for positions in batches])
             if split.lengths is not None:
                 features = features[torch.cat(batches).argsort().to(self._device)]
-            if frozen_checksum(self._backbone) != self._checksum:
+            if frozen_checksum(self.backbone) != self._checksum:
                 raise FrozenMoved(
-                    f"a tensor in the {len(self._backbone.frozen)} frozen blocks of {self._backbone.spec.name} "
+                    f"a tensor in the {len(self.backbone.frozen)} frozen blocks of {self.backbone.spec.name} "
                     "changed while its features were computed"
                 )
             self._held[id(split)] = features
@@ -62,7 +62,7 @@ class FrozenFeatures:
         """Of the samples at `positions`, as the last block gives them; nothing is held."""
         features = self._prefix.batch(split, positions)
         if not isinstance(features, Tensor):
-            raise TypeError(f"{self._backbone.spec.name}: the last block must give one tensor")
+            raise TypeError(f"{self.backbone.spec.name}: the last block must give one tensor")
         return features
 
     def predict(self, parameters: dict[str, Tensor], split: Split) -> Tensor:
@@ -71,7 +71,7 @@ class FrozenFeatures:
         Args:
             parameters: of the head, which is otherwise the backbone's.
         """
-        head = self._backbone.head.eval()
+        head = self.backbone.head.eval()
         parts = torch.split(self.of(split), [len(batch) for batch in eval_batches(split)])
         with torch.inference_mode(), autocast(self._precision, self._device):
             return torch.cat([functional_call(head, parameters, (part,)).float().cpu() for part in parts])

@@ -21,10 +21,11 @@ from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Task
 from trainables.errors import Diverged, InvalidConfig
 from trainables.execution import Execution
-from trainables.finetune import TestMeasurement, default_device
+from trainables.finetune import default_device
 from trainables.fitting import require_fitting_images
 from trainables.freezing import block_digests, copy_tuned, frozen_digest
 from trainables.frozen_features import FrozenFeatures
+from trainables.measurement import TestMeasurement
 from trainables.prefix import Prefix
 from trainables.probe_capacity import probe_capacity
 from trainables.probe_group import is_probe, probe_group
@@ -239,7 +240,7 @@ class ProbeRun:
             ValueError: no epoch has been completed.
         """
         if self.best is None:
-            raise ValueError("measure_test needs at least one completed epoch")
+            raise ValueError("at least one completed epoch is needed to measure the best one")
         return self._group._measure_test(self._index, self.best)
 
 

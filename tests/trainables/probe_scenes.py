@@ -14,7 +14,8 @@ from trainables.backbones import Backbone
 from trainables.catalog import lookup
 from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Task
-from trainables.finetune import Finetuner, TestMeasurement
+from trainables.finetune import Finetuner
+from trainables.measurement import TestMeasurement
 from trainables.preprocessing import ImagePreprocessing
 from trainables.probes import ProbeGroup, ProbeRun
 

@@ -122,17 +122,18 @@ def test_a_batch_of_any_size_is_what_the_blocks_give_it(pair: Pair) -> None:
 
 
 class TestWhatIsRead:
+    @pytest.fixture(autouse=True)
+    def own_cache(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """A shallower boundary that another test has left is read as well."""
+        monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path))
+
     def run(self, make: Callable[..., Finetuner], **options: Any) -> Finetuner:
         finetuner = make(execution=CACHED, **options)
         list(finetuner.epochs())
         finetuner.measure_test()
         return finetuner
 
-    def test_every_batch_behind_frozen_blocks(
-        self, make: Callable[..., Finetuner], reads: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        # Of its own: a shallower boundary that is there is read as well.
-        monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path))
+    def test_every_batch_behind_frozen_blocks(self, make: Callable[..., Finetuner], reads: list[int]) -> None:
         self.run(make, freeze_depth=5)
         assert sum(reads) == 2 * 33 + 2 * 20 + 22
 
@@ -152,9 +153,8 @@ class TestWhatIsRead:
         assert finetuner.best is not None
 
     def test_frozen_blocks_run_once_for_all_runs(
-        self, make: Callable[..., Finetuner], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, make: Callable[..., Finetuner], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path))
         self.run(make, freeze_depth=5, seed=1)
         ran: list[int] = []
         plain = Backbone.features

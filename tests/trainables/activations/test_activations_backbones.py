@@ -155,7 +155,7 @@ def test_sounds_are_cached_where_the_model_masks_them(name: str, tmp_path: Path,
             require_same_features(backbone, chain, depth)
 
 
-@pytest.mark.parametrize("name", NORMALISED_OVER_TIME)
+@pytest.mark.parametrize("name", sorted(NORMALISED_OVER_TIME))
 def test_sounds_of_one_length_are_always_cached(name: str, tmp_path: Path, cache: Path) -> None:
     SOUNDS[name].save(tmp_path / name)
     backbone = frozen(f"hf/{tmp_path / name}")
