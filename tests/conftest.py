@@ -12,16 +12,10 @@ import pytest
 from shell import Shell
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `-n 2`: what starts Ray or a server goes first and one at a time, beside the rest, file by file.
-
-    Two Ray sessions on two cores would wait for each other until something's patience ends.
-    """
-    for item in items:
-        alone = item.get_closest_marker("slow") and item.path.parent.name not in ("trainables", "activations")
-        item.add_marker(pytest.mark.xdist_group("processes" if alone else item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("processes",))  # type: ignore[union-attr]
+    """Files that start Ray or a server first: with `-n 2` nobody is left alone with a long one at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow") and "trainables" not in item.path.parts}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,8 +28,8 @@ RACE: dict[str, Any] = {
 }
 
 
-def test_a_race_drops_the_untrained_control(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    shell = Shell(tmp_path, tmp_path_factory.mktemp("r"), tmp_path_factory.mktemp("cache"))
+def test_a_race_drops_the_untrained_control(new_shell: Callable[[str], Shell]) -> None:
+    shell = new_shell("race")
     done = shell.run("sweep", shell.write(RACE), "--json", timeout_s=580)
     assert done.code == 0, done.err
     assert "a race of 2 backbones on digits" in done.err

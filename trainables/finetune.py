@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -26,10 +26,9 @@ from trainables.freezing import (
     frozen_digest,
     moving_state,
 )
+from trainables.frozen_features import FrozenFeatures, fit_frozen_head
 from trainables.measurement import TestMeasurement
 from trainables.prefix import Prefix
-from trainables.preprocessing import State
-from trainables.probe import fit_head
 from trainables.step import TrainStep
 from trainables.validation import epoch_metrics, require_finite
 
@@ -187,7 +186,12 @@ class Finetuner:
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
         """Outputs (n, num_outputs) and targets (n, ...) of a split, in eval mode, on the CPU."""
-        return self._run(split, self._prefix, self._step.forward), split.targets
+        self.backbone.eval()
+        batches = eval_batches(split)
+        with torch.inference_mode():
+            states = (self._prefix.batch(split, positions) for positions in batches)
+            outputs = torch.cat([self._step.forward(state).float().cpu() for state in states])
+        return outputs[torch.cat(batches).argsort()], split.targets
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on from the last completed epoch; frozen blocks are left out."""
@@ -249,28 +253,13 @@ class Finetuner:
                 total += self._step(state, targets) * len(positions)
         return float(total) / len(self.task.train)
 
-    def _run(self, split: Split, prefix: Prefix, forward: Callable[[State], Tensor]) -> Tensor:
-        """`forward` of every sample behind `prefix`, in eval mode, in the split's order, float32 on the CPU."""
-        self.backbone.eval()
-        batches = eval_batches(split)
-        with torch.inference_mode():
-            results = torch.cat([forward(prefix.batch(split, positions)).float().cpu() for positions in batches])
-        return results[torch.cat(batches).argsort()]
-
     def _fit_head(self) -> None:
         """Fit the head to the features of the untouched backbone."""
+        self.backbone.eval()
         # All blocks are as pretrained now, so that every run of this backbone shares their features.
         whole = self._make_prefix(self.backbone.num_blocks, self.num_runs, 1, augmentation=None)
-        train, val = (
-            (self._run(split, whole, self._features).to(self.device), split.targets.to(self.device))
-            for split in (self.task.train, self.task.val)
-        )
-        fit_head(self.backbone.head, self.task.objective, train, val, self._weight)
-
-    def _features(self, features: State) -> Tensor:
-        if not isinstance(features, Tensor):
-            raise TypeError(f"{self.config.backbone}: the last block must give one tensor")
-        return features
+        features = FrozenFeatures(self.backbone, whole, self.config.precision, self.device)
+        fit_frozen_head(features, self.task, self._weight)
 
     def _prove_frozen(self) -> None:
         if frozen_checksum(self.backbone) != self._frozen_checksum:

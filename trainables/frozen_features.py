@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from trainables.backbones import Backbone
+from trainables.backbones import Backbone, replace_head
 from trainables.batches import eval_batches
 from trainables.config import Precision
-from trainables.data import Split
+from trainables.data import Split, Task
 from trainables.errors import FrozenMoved
-from trainables.freezing import frozen_checksum
+from trainables.execution import Execution
+from trainables.freezing import block_digests, copy_tuned, frozen_checksum
 from trainables.precision import autocast
 from trainables.prefix import Prefix
+from trainables.probe import fit_head
 
-__all__ = ["FrozenFeatures"]
+__all__ = ["FrozenFeatures", "fit_frozen_head", "whole_frozen"]
+
+MAX_FITTED_BYTES: Final = 2**30
+"""Of the features that a head is fitted to at once."""
 
 
 class FrozenFeatures:
     """Features of each split, computed when they are asked for first.
 
     Args:
-        backbone: frozen to its end, on `device`.
+        backbone: in eval mode, on `device`; nothing tunes it while this is in use.
         prefix: of all its blocks.
     """
 
@@ -80,3 +89,50 @@ class FrozenFeatures:
         """Let go of what is held of `splits`."""
         for split in splits:
             self._held.pop(id(split), None)
+
+
+def whole_frozen(
+    pretrained: Backbone, task: Task, device: torch.device, *, precision: Precision, execution: Execution, num_runs: int
+) -> FrozenFeatures:
+    """Of a copy of `pretrained` with every block frozen and a new head of the task's width.
+
+    Args:
+        num_runs: how many runs are expected to need these features; decides whether a cache of them pays.
+    """
+    backbone = copy_tuned(pretrained, pretrained.num_blocks)
+    replace_head(backbone, task.objective.num_outputs, seed=0)
+    backbone = backbone.to(device).to(memory_format=torch.channels_last).eval()
+    prefix = Prefix(
+        backbone,
+        task,
+        backbone.num_blocks,
+        digests=block_digests(pretrained),
+        device=device,
+        precision=precision,
+        execution=execution,
+        num_runs=num_runs,
+    )
+    return FrozenFeatures(backbone, prefix, precision, device)
+
+
+def fit_frozen_head(features: FrozenFeatures, task: Task, weight: Tensor | None) -> None:
+    """Fit the head of the features' backbone to the training split, in place (`trainables.probe.fit_head`).
+
+    Of features that would take more than `MAX_FITTED_BYTES` in memory an even share of the samples is fitted to.
+
+    Args:
+        weight: of the loss, as `Objective.balanced_weight` gives it, on the device; or None.
+    """
+    splits = [_fitted_share(features, split) for split in (task.train, task.val)]
+    held = [features.of(split) for split in splits]
+    train, val = ((held, split.targets.to(held.device)) for held, split in zip(held, splits, strict=True))
+    fit_head(features.backbone.head, task.objective, train, val, weight)
+    features.forget(*splits)
+
+
+def _fitted_share(features: FrozenFeatures, split: Split) -> Split:
+    num_bytes = features.batch(split, torch.zeros(1, dtype=torch.int64)).nbytes * len(split)
+    if num_bytes <= MAX_FITTED_BYTES:
+        return split
+    positions = torch.arange(0, len(split), math.ceil(num_bytes / MAX_FITTED_BYTES))
+    return replace(split, rows=split.rows[positions], targets=split.targets[positions])

@@ -57,7 +57,7 @@ def benchmark(repository: Path, tmp_path: Path) -> Iterator[Benchmark]:
 
 
 def test_a_fixed_plan_reaches_the_losses_of_a_plain_tune_script(benchmark: Benchmark) -> None:
-    document = benchmark("sweep_vs_plain", "--quick", "--freeze-fracs", "1/3", "1")
+    document = benchmark("sweep_vs_plain", "--quick", "--freeze-fracs", "1/3", "1", "--plain-reuses-actors")
     assert [quarter["frozen"] for quarter in document["quarters"]] == ["1/3", "1"]
     assert len(document["trials"]) == 4
     # Rounding alone parts them: order, first head, dropout and schedule are the same.
@@ -128,8 +128,8 @@ def test_without_a_gpu_its_benchmark_says_so(benchmark: Benchmark) -> None:
 
 
 def test_a_plain_search_comes_to_an_answer(benchmark: Benchmark) -> None:
-    document = benchmark("time_to_answer", "--quick", "--modes", "plain")
+    document = benchmark("time_to_answer", "--quick", "--modes", "plain", "--trials", "1")
     [answer] = document["answers"]["plain"]
-    assert answer["search_trials"] == 4
+    assert answer["search_trials"] == 2
     assert 0 < answer["first_for_good_s"] <= answer["search_s"] <= answer["wall_s"]
-    assert 1 <= answer["first_for_good_epochs"] <= answer["search_epochs"] <= 8
+    assert 1 <= answer["first_for_good_epochs"] <= answer["search_epochs"] <= 4

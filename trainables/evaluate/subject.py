@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Final
@@ -10,21 +10,18 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from trainables.backbones import Backbone, replace_head
+from trainables.backbones import Backbone
 from trainables.batches import eval_batches
 from trainables.data import Split
 from trainables.finetune import Finetuner
-from trainables.freezing import block_digests, copy_tuned
-from trainables.frozen_features import FrozenFeatures
+from trainables.frozen_features import FrozenFeatures, fit_frozen_head, whole_frozen
 from trainables.precision import autocast
-from trainables.prefix import Prefix
 from trainables.preprocessing import State
-from trainables.probe import fit_head
 
 __all__ = ["Subject"]
 
-MAX_FEATURE_BYTES: Final = 2**30
-"""Of the features that a head is fitted to at once."""
+MEASURED: Final = 10_000
+"""Training samples that suffice to say how well they are known."""
 
 
 class Subject:
@@ -46,6 +43,7 @@ class Subject:
         """θ' with its head, on `device`, in eval mode."""
         self.pretrained = finetuner.pretrained
         """θ as it was built, with the head it came with; not necessarily on `device`."""
+        self._predicted: dict[tuple[str, int], tuple[Split, Tensor]] = {}
         self._prepare = finetuner.task.preprocessing.on_device().to(self.device)
 
     def encoded(self, split: Split, positions: Tensor) -> State:
@@ -69,28 +67,43 @@ class Subject:
 
     def predict(self, split: Split) -> Tensor:
         """Outputs of θ' for a whole split in its order, float32 (n, num_outputs) on the CPU; what is frozen is
-        read from the cache of activations where there is one."""
-        return self.finetuner.predict(split)[0]
+        read from the cache of activations where there is one. Computed once; do not write to it."""
+        return self._once("tuned", split, lambda: self.finetuner.predict(split)[0])
+
+    @cached_property
+    def measured_train(self) -> Split:
+        """The training samples that are measured: all, or an even share of at least `MEASURED`."""
+        train = self.task.train
+        positions = torch.arange(0, len(train), max(1, len(train) // MEASURED))
+        if len(positions) == len(train):
+            return train
+        return replace(train, rows=train.rows[positions], targets=train.targets[positions])
 
     @cached_property
     def probe(self) -> Backbone:
         """θ with a head fitted to the training split (`trainables.probe.fit_head`), on `device`, in eval mode.
 
-        Deterministic: the same for every run of a backbone on a task. Of features that would take more than
-        `MAX_FEATURE_BYTES` in memory an even share of the samples is fitted to.
+        Deterministic: the same for every run of a backbone on a task.
         """
-        backbone = self._frozen.backbone
-        splits = [self._fitting_part(split) for split in (self.task.train, self.task.val)]
-        train, val = ((self._frozen.of(split), split.targets.to(self.device)) for split in splits)
         weight = None
         if self.config.class_weight == "balanced":
             weight = self.objective.balanced_weight(self.task.train.targets).to(self.device)
-        fit_head(backbone.head, self.objective, train, val, weight)
-        self._frozen.forget(*splits)
-        return backbone.eval()
+        fit_frozen_head(self._frozen, self.task, weight)
+        return self._frozen.backbone.eval()
 
     def predict_probe(self, split: Split) -> Tensor:
-        """Outputs of `probe` for a whole split in its order, float32 (n, num_outputs) on the CPU."""
+        """Outputs of `probe` for a whole split in its order, float32 (n, num_outputs) on the CPU. Computed once;
+        do not write to it."""
+        return self._once("probe", split, lambda: self._probe_outputs(split))
+
+    def _once(self, whose: str, split: Split, predict: Callable[[], Tensor]) -> Tensor:
+        key = whose, id(split)
+        if key not in self._predicted:
+            # The split is kept as well: once it were gone another could get its id.
+            self._predicted[key] = split, predict()
+        return self._predicted[key][1]
+
+    def _probe_outputs(self, split: Split) -> Tensor:
         head = self.probe.head
         batches = eval_batches(split)
         with torch.inference_mode(), autocast(self.config.precision, self.device):
@@ -99,24 +112,11 @@ class Subject:
 
     @cached_property
     def _frozen(self) -> FrozenFeatures:
-        backbone = copy_tuned(self.pretrained, self.pretrained.num_blocks)
-        replace_head(backbone, self.objective.num_outputs, seed=0)
-        backbone = backbone.to(self.device).to(memory_format=torch.channels_last).eval()
-        prefix = Prefix(
-            backbone,
+        return whole_frozen(
+            self.pretrained,
             self.task,
-            backbone.num_blocks,
-            digests=block_digests(self.pretrained),
-            device=self.device,
+            self.device,
             precision=self.config.precision,
             execution=self.finetuner.execution,
             num_runs=self.finetuner.num_runs,
         )
-        return FrozenFeatures(backbone, prefix, self.config.precision, self.device)
-
-    def _fitting_part(self, split: Split) -> Split:
-        num_bytes = self._frozen.batch(split, torch.zeros(1, dtype=torch.int64)).nbytes * len(split)
-        if num_bytes <= MAX_FEATURE_BYTES:
-            return split
-        positions = torch.arange(0, len(split), math.ceil(num_bytes / MAX_FEATURE_BYTES))
-        return replace(split, rows=split.rows[positions], targets=split.targets[positions])
