@@ -40,6 +40,7 @@ def empty_config(*, backbones: tuple[str, ...], trials: int, random_trials: int,
             "backbones": list(backbones),
             "budget": {"trials": trials, "random_trials": random_trials, "max_epochs": 1, "grace_epochs": 1},
             "confirmation": {"seeds": 1},
+            "evaluation": None,
         }
     )
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from trainables.backbones import Backbone, replace_head
 from trainables.data import Task
+from trainables.flops import flops_along
 
 __all__ = ["forward_flops", "step_bound", "sweep_bound"]
 
@@ -19,16 +18,9 @@ def forward_flops(pretrained: Backbone, task: Task) -> list[int]:
     backbone = copy.deepcopy(pretrained).to("cpu").eval()
     replace_head(backbone, task.objective.num_outputs, seed=0)
     encoded, _ = task.train.batch(torch.arange(1))
-    flops = []
     with torch.inference_mode():
-        state = task.preprocessing.on_device()(encoded)
-        for part in [*backbone.blocks, backbone.head]:
-            with FlopCounterMode(display=False) as counter:
-                state = part(state)
-            flops.append(counter.get_total_flops())
-    if not isinstance(state, Tensor):
-        raise TypeError(f"{backbone.spec.name}: the head must give one tensor")
-    return flops
+        prepared = task.preprocessing.on_device()(encoded)
+        return [flops for flops, _ in flops_along([*backbone.blocks, backbone.head], prepared)]
 
 
 def step_bound(f: float) -> float:

@@ -45,7 +45,7 @@ class _Gauge:
     def epoch(self, row: Any) -> None:
         """Not measured."""
 
-    def run_finished(self, trial: Any, test: Any) -> None:
+    def run_finished(self, trial: Any, test: Any, evaluated: Any) -> None:
         assert trial["state"] == "completed", trial["error"]
         if trial["phase"] != "confirmation":  # these wait for every trial of their study
             self.end()

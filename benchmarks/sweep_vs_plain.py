@@ -79,6 +79,7 @@ class Setting:
             # Every trial in the slice that is never stopped.
             "budget": {"trials": num_trials, "random_trials": num_trials, "max_epochs": self.epochs, "grace_epochs": 1},
             "confirmation": {"seeds": 1},
+            "evaluation": None,
             "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0, "max_concurrent": self.slots},
             "storage": str(storage),
             "seed": self.seed,

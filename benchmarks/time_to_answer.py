@@ -74,6 +74,7 @@ class Setting:
             "finetune": {"batch_size": 24, "precision": "fp32"},
             "budget": {**budget, **allocation, "grace_epochs": 1, "reduction_factor": 3},
             "confirmation": {"seeds": self.confirmations},
+            "evaluation": None,
             "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0, "max_concurrent": self.slots},
             "storage": str(storage),
             "seed": seed,

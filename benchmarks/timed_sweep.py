@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.fixed_grid import fixed_grid, hand_out_in_order
 from orchestrator.conduct import storage_folder, tracking_uri
 from orchestrator.config import SweepConfig, resolved_yaml, sweep_from_mapping
+from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import Plan, plan
 from orchestrator.provenance import new_facts, study_facts, sweep_info
@@ -41,7 +42,7 @@ class Timeline:
         kept = {name: row[name] for name in ("epoch", "train_loss", "val_loss", "val_accuracy", "train_s", "eval_s")}
         self.runs[row["study"], row["number"]]["epochs"].append({**kept, "finished": time.time()})
 
-    def run_finished(self, trial: Row, test: Row | None) -> None:
+    def run_finished(self, trial: Row, test: Row | None, evaluated: Evaluated | None) -> None:
         ended = {"ended": time.time(), "state": trial["state"], "error": trial["error"]}
         measured = {} if test is None else {name: test[name] for name in ("test_loss", "test_accuracy")}
         self.runs[trial["study"], trial["number"]] |= {**ended, **measured, "duration_s": trial["duration_s"]}

@@ -38,7 +38,7 @@ class _Clock:
     def epoch(self, row: Any) -> None:
         """Not timed."""
 
-    def run_finished(self, trial: Any, test: Any) -> None:
+    def run_finished(self, trial: Any, test: Any, evaluated: Any) -> None:
         assert trial["state"] == "completed", trial["error"]
         self.ended[trial["number"]] = time.perf_counter()
 

@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from orchestrator.ranking.race import Standing, reach, standing
 from orchestrator.ranking.study import Run, read_runs
+from orchestrator.request import SEARCHED
 
 __all__ = ["Look", "Outcome", "Race", "replay", "search_trials"]
 
@@ -167,6 +168,6 @@ def search_trials(trials: pa.Table) -> dict[str, list[Run]]:
     """Study -> its search trials, by number."""
     found: dict[str, list[Run]] = {}
     for run in read_runs(trials):
-        if run.phase != "confirmation":
+        if run.phase in SEARCHED:
             found.setdefault(run.study, []).append(run)
     return found

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from orchestrator.config import Resources, SweepConfig
-from orchestrator.errors import EnvironmentUnusable
+from orchestrator.errors import EnvironmentUnusable, one_line
 from orchestrator.packing import Demand, probed_configs
 from orchestrator.plan import Plan
 from trainables.config import FinetuneConfig
 
-__all__ = ["connect", "measure_demands", "slots", "trial_gpus", "trial_resources"]
+__all__ = ["connect", "measure_demands", "screen_studies", "slots", "trial_gpus", "trial_resources"]
 
 _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -108,6 +108,42 @@ def measure_demands(
         )
         for study, configs, answer in zip(plan.studies, probed, answers, strict=True)
     }
+
+
+def screen_studies(
+    config: SweepConfig, plan: Plan, screen: Callable[..., dict[str, Any]] | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """What frozen features say of every backbone, on whichever nodes are free.
+
+    A study that cannot be screened has no rows: it is a service to who reads the ranking, and ends no sweep.
+
+    Args:
+        screen: None is `orchestrator.inspection.screen_study`.
+
+    Returns:
+        Rows of `SCREEN`, and sentences on what could not be said.
+    """
+    import ray
+
+    if screen is None:
+        from orchestrator.inspection import screen_study as screen
+
+    cpus = config.resources.cpus_per_trial
+    task = ray.remote(num_cpus=cpus, num_gpus=trial_gpus(config.resources))(screen)
+    num_runs = 1 + config.confirmation.seeds  # every evaluation asks for the same features
+    waiting = [task.remote(study.task, study.backbone.name, cpus, config.execution, num_runs) for study in plan.studies]
+    rows: list[dict[str, Any]] = []
+    said: dict[str, list[str]] = {}
+    for study, reference in zip(plan.studies, waiting, strict=True):
+        try:
+            answer: dict[str, Any] = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            answer = {"error": (str(error).strip().splitlines() or [type(error).__name__])[-1]}
+        for note in [*answer.get("notes", ()), *([answer["error"]] if "error" in answer else [])]:
+            said.setdefault(one_line(note), []).append(study.key)
+        named = {"task": study.task.name, "backbone": study.backbone.name}
+        rows += [{**named, **score} for score in answer.get("scores", ())]
+    return rows, [f"not screened: {note} ({', '.join(keys)})" for note, keys in said.items()]
 
 
 def trial_resources(resources: Resources, demands: Mapping[str, Demand]) -> Callable[[dict[str, Any]], Any]:

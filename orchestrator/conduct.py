@@ -11,6 +11,7 @@ from typing import Final
 
 from orchestrator.config import SweepConfig, resolved_yaml
 from orchestrator.errors import UsageError, redact
+from orchestrator.evaluated import read_evaluations
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import Plan
 from orchestrator.provenance import data_notes, datasets, new_facts, study_facts, sweep_info
@@ -18,7 +19,7 @@ from orchestrator.ranking import Ranking
 from orchestrator.recorder import Listener
 from orchestrator.results import rank_sweep, verdict_texts, write_ranking
 from orchestrator.sweep import StudyFacts, run_sweep
-from orchestrator.tracking import Status, Tracker, TrackingSummary, replay
+from orchestrator.tracking import Status, Tracker, TrackingSummary, model_metrics, replay
 
 __all__ = ["Outcome", "conduct", "republish", "storage_folder", "tracking_uri"]
 
@@ -99,7 +100,7 @@ def conduct(
     try:
         # Ray prints what its daemons complain of to stdout, where nothing but results belongs.
         with contextlib.redirect_stdout(sys.stderr):
-            run_sweep(config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=begin)
+            run_sweep(config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=begin, say=say)
         status = "FINISHED"
     except KeyboardInterrupt:
         if not begun:
@@ -113,7 +114,8 @@ def conduct(
         elif status == "FAILED":
             tracker.close(timeout_s=5, status=status)
     ranking = rank_sweep(folder)
-    tracker.publish(ranking.table, verdict_texts(ranking), _artifacts(folder, ranking))
+    more = model_metrics(read_evaluations(folder).values(), folder.screen.read())
+    tracker.publish(ranking.table, verdict_texts(ranking), _artifacts(folder, ranking), more)
     summary = tracker.close(timeout_s=_FLUSH_S, status=status)
     return Outcome(folder=folder, ranking=ranking, tracking=summary, interrupted=status == "KILLED")
 
@@ -122,6 +124,7 @@ def republish(folder: SweepFolder, config: SweepConfig, uri: str, say: Callable[
     """Rank a sweep's records again and bring MLflow up to date with them; doing it twice changes nothing."""
     ranking = rank_sweep(folder)
     trials, epochs, tests = folder.tables()
+    evaluations = read_evaluations(folder)
     summary = replay(
         sweep_info(folder),
         uri,
@@ -132,6 +135,8 @@ def republish(folder: SweepFolder, config: SweepConfig, uri: str, say: Callable[
         verdicts=verdict_texts(ranking),
         datasets=datasets(folder, config),
         files=_artifacts(folder, ranking),
+        evaluations=evaluations,
+        more=model_metrics(evaluations.values(), folder.screen.read()),
         say=say,
     )
     return Outcome(folder=folder, ranking=ranking, tracking=summary)

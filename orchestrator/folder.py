@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import pyarrow as pa
 
 from orchestrator.errors import EnvironmentUnusable, UsageError
-from orchestrator.records import EPOCHS, MEASURES, TESTS, TRIALS, AppendOnlyTable
+from orchestrator.records import EPOCHS, MEASURES, SCREEN, TESTS, TRIALS, AppendOnlyTable
 from trainables.errors import did_you_mean
 
 __all__ = ["SweepFolder", "find_sweep", "list_sweeps", "write_whole"]
@@ -31,6 +31,9 @@ class SweepFolder:
     ``epochs.arrows``       one row per completed epoch (`EPOCHS`)
     ``tests.arrows``        test measurements, kept apart (`TESTS`)
     ``measures.arrows``     what else was measured of confirmed configurations (`MEASURES`)
+    ``screen.arrows``       what frozen features foretold before the first trial (`SCREEN`)
+    ``evaluations/``        confusion matrices and notes of confirmations
+    ``pictures/``           figures of confirmations, a folder for each
     ``runs/``               what workers leave for the driver to collect
     ``ranking.*``           csv, json and parquet
     ======================  =========================================================
@@ -42,6 +45,7 @@ class SweepFolder:
         self.epochs = AppendOnlyTable(path / "epochs.arrows", EPOCHS)
         self.tests = AppendOnlyTable(path / "tests.arrows", TESTS)
         self.measures = AppendOnlyTable(path / "measures.arrows", MEASURES)
+        self.screen = AppendOnlyTable(path / "screen.arrows", SCREEN)
 
     @classmethod
     def create(cls, storage: Path, name: str, config_yaml: str) -> Self:
@@ -101,6 +105,10 @@ class SweepFolder:
         facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         return facts
 
+    def study_indices(self) -> dict[str, int]:
+        """Place of each study in the plan, by its key: what names the files of its runs."""
+        return {study["study"]: index for index, study in enumerate(self.read_facts().get("studies", ()))}
+
     def discard(self) -> None:
         """Remove the folder of a sweep that never began."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -112,19 +120,27 @@ class SweepFolder:
         driver killed in between or that of a trial written since trials were read.
         """
         trials, epochs, tests = self.trials.read(), self.epochs.read(), self.tests.read()
-        known = set(zip(*_run_keys(trials), strict=True))
-        whole = [run in known for run in zip(*_run_keys(tests), strict=True)]
-        return trials, epochs, tests.filter(pa.array(whole, pa.bool_()))
+        return trials, epochs, _of_runs(trials, tests)
+
+    def measures_table(self) -> pa.Table:
+        """Measures of the runs that have a trial's row, as written so far; see `tables`."""
+        return _of_runs(self.trials.read(), self.measures.read())
 
 
-def _run_keys(table: pa.Table) -> list[list[Any]]:
-    return [table[name].to_pylist() for name in ("study", "number")]
+def _of_runs(trials: pa.Table, table: pa.Table) -> pa.Table:
+    """The rows of `table` that belong to a run among `trials`."""
+    known = set(_run_keys(trials))
+    return table.filter(pa.array([run in known for run in _run_keys(table)], pa.bool_()))
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file in one piece: readers see what was there before, or all of `text`."""
+def _run_keys(table: pa.Table) -> list[tuple[str, int]]:
+    return list(zip(*(table[name].to_pylist() for name in ("study", "number")), strict=True))
+
+
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Write a file in one piece: readers see what was there before, or all of `content`."""
     temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(temporary, file)
 
 

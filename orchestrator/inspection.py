@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from itertools import chain
@@ -15,12 +16,14 @@ from trainables.catalog import lookup
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Task, load_task
 from trainables.errors import OutOfMemory, TrainableError
+from trainables.evaluation import Evaluation
 from trainables.execution import Execution
 from trainables.finetune import Finetuner
 from trainables.memory import peak_memory
 from trainables.preprocessing import AudioPreprocessing, ImagePreprocessing, Preprocessing, TextPreprocessing
+from trainables.screen import screen
 
-__all__ = ["forget", "inspect_study", "load_study", "measure_study"]
+__all__ = ["forget", "inspect_study", "load_study", "measure_study", "screen_study"]
 
 _AS_USUAL: Final = Execution()
 
@@ -65,15 +68,23 @@ def forget() -> None:
 
 
 def inspect_study(
-    spec: TaskSpec, backbone_name: str, num_threads: int, execution: Execution = _AS_USUAL
+    spec: TaskSpec,
+    backbone_name: str,
+    num_threads: int,
+    execution: Execution = _AS_USUAL,
+    evaluation: Evaluation | None = None,
 ) -> dict[str, Any]:
     """Load one study's backbone and data and say what they are.
 
-    Missing weights or unreadable data are found here, before any trial. An error comes back as
+    Missing weights, extras or unreadable data are found here, before any trial. An error comes back as
     ``{"error": text}``: raised in a Ray task it would arrive wrapped in Ray's own.
     """
     torch.set_num_threads(num_threads)
     try:
+        if evaluation is not None and evaluation.num_explained:
+            from trainables.explain.extra import require_captum  # its package takes seconds to load
+
+            require_captum()
         backbone, task = load_study(spec, backbone_name)
         # What no configuration could do must not fail trial by trial, e.g. take images of this size.
         able = Execution(compile=execution.compile)
@@ -118,6 +129,30 @@ def measure_study(
     except TrainableError as error:
         return {"error": str(error)}
     return {"total_bytes": total_bytes, "peaks": peaks}
+
+
+def screen_study(
+    spec: TaskSpec, backbone_name: str, num_threads: int, execution: Execution, num_runs: int
+) -> dict[str, Any]:
+    """Score a backbone on a task without training it.
+
+    ``scores`` holds rows of `SCREEN` without task and backbone, ``notes`` why some do not apply. An error comes
+    back as `inspect_study` says.
+
+    Args:
+        num_runs: how many runs of the study are expected to need the same features.
+    """
+    torch.set_num_threads(num_threads)
+    try:
+        scores = screen(*load_study(spec, backbone_name), execution=execution, num_runs=num_runs)
+    except TrainableError as error:
+        return {"error": str(error)}
+    rows = [{"name": score.name, "value": _finite(score.value), "duration_s": score.duration_s} for score in scores]
+    return {"scores": rows, "notes": [f"{score.name}: {score.note}" for score in scores if score.note]}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _input(spec: TaskSpec, preprocessing: Preprocessing) -> str:

@@ -36,6 +36,10 @@ class StudyPlan:
     trials: int
     random_trials: int
     confirmations: int
+    train_fracs: tuple[float, ...]
+    """Shares of the training samples on which the chosen configuration is trained as well, with the seeds of
+    the confirmations."""
+
     max_epochs: int
     grace_epochs: int
     reduction_factor: int
@@ -83,9 +87,14 @@ class StudyPlan:
         return self.backbone.num_blocks
 
     @property
+    def reduced_runs(self) -> int:
+        """On fewer training samples."""
+        return self.confirmations * len(self.train_fracs)
+
+    @property
     def runs(self) -> int:
-        """Trials and confirmations."""
-        return self.trials + self.confirmations
+        """Trials, confirmations and those on fewer samples."""
+        return self.trials + self.confirmations + self.reduced_runs
 
     @property
     def epochs_max(self) -> int:
@@ -182,6 +191,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
             "task": study.task.name,
             "backbone": study.backbone.name,
             "num_blocks": study.num_blocks,
+            "reduced_runs": study.reduced_runs,
             "runs": study.runs,
             "epochs_max": study.epochs_max,
             "saved_flops": study.saved_flops,
@@ -216,8 +226,11 @@ def _boundary(boundary: Boundary) -> dict[str, Any]:
 
 
 def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec, flops_per_s: float) -> StudyPlan:
-    budget = config.budget
-    epochs = study_epochs(budget, config.confirmation.seeds)
+    budget, confirmation = config.budget, config.confirmation
+    epochs = study_epochs(budget, confirmation.seeds)
+    reduced = confirmation.seeds * budget.max_epochs  # epochs, per share of the training samples
+    num_epochs = epochs + reduced * len(confirmation.train_fracs)
+    num_passes = epochs + reduced * sum(confirmation.train_fracs)
     blocks = block_flops(task, backbone)
     forward = None if blocks is None else sum(blocks)
     return StudyPlan(
@@ -226,14 +239,15 @@ def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec, flops_pe
         backbone=backbone,
         trials=budget.trials,
         random_trials=budget.random_trials,
-        confirmations=config.confirmation.seeds,
+        confirmations=confirmation.seeds,
+        train_fracs=confirmation.train_fracs,
         max_epochs=budget.max_epochs,
         grace_epochs=budget.grace_epochs,
         reduction_factor=budget.reduction_factor,
-        epochs_expected=epochs,
+        epochs_expected=num_epochs,
         forward_flops=forward,
-        train_flops=_times(None if blocks is None else step_flops(config, blocks), task.num_train, epochs),
-        eval_flops=_times(forward, task.num_val, epochs),
+        train_flops=_times(None if blocks is None else step_flops(config, blocks), task.num_train, num_passes),
+        eval_flops=_times(forward, task.num_val, num_epochs),
         cache_bytes=cache_bytes(config, task, backbone),
         boundaries=study_boundaries(config, task, backbone, epochs, flops_per_s),
     )
@@ -249,10 +263,23 @@ def _notes(config: SweepConfig) -> Iterable[str]:
         )
     if config.confirmation.seeds < 3:
         yield f"confirmation.seeds {config.confirmation.seeds}: too few for an interval; 3 or more give one"
+    yield from _small_shares(config)
     if config.budget.random_trials == 0:
         yield "budget.random_trials 0: no random trials, so no tuning curve can be estimated"
     if config.finetune.batch_size == 1 and "batch_size" not in config.space.names:
         yield "finetune.batch_size 1: layers that normalise over the batch cannot train on one sample"
+
+
+def _small_shares(config: SweepConfig) -> Iterable[str]:
+    size = config.finetune.batch_size
+    for task in config.tasks if config.confirmation.train_fracs and "batch_size" not in config.space.names else ():
+        frac = min(config.confirmation.train_fracs)
+        num = None if task.num_train is None else round(task.num_train * task.train_frac * frac)
+        if num is not None and num < size:
+            yield (
+                f"confirmation.train_fracs {frac:g}: {num} training samples of {task.name} are less than one batch of "
+                f"{size}, so that an epoch there is a single step"
+            )
 
 
 def _times(flops: float | None, samples: int | None, epochs: float) -> float | None:

@@ -13,6 +13,8 @@ Costs are estimates, and rest on these statements:
   that nobody measured here (`orchestrator.plan_cache`).
 * Of the trials that may be stopped, one in `reduction_factor` goes on at each rung. Asynchronous
   halving lets early trials through, so that the truth lies between `epochs_expected` and `epochs_max`.
+* Runs on fewer samples cost their share of an epoch. What the cache saves them is left out.
+* What is measured of confirmations beyond their score is left out.
 * Trials of a race are not stopped, but it ends when it can: `RACE_TRIALS` after the random ones are expected
   of a study on average, and every study is counted as confirmed.
 

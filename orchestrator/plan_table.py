@@ -86,7 +86,7 @@ def _legend(plan: Plan, rows: Sequence[Sequence[str]], cache_limit: float | None
     lines = [
         _budget(plan),
         f"time: of one run after another at {plan.flops_per_s / 1e9:g} GFLOP/s, with the cache of frozen "
-        "activations, which saves that share of the FLOPs.",
+        "activations, which saves that share of the FLOPs; without what is measured of confirmations.",
         *_cache(plan, cache_limit),
     ]
     if any(UNKNOWN in row for row in rows):
@@ -102,12 +102,18 @@ def _budget(plan: Plan) -> str:
         return (
             f"A race: the studies of a task share what is {trials} for each. All begin with the random ones; those "
             "that can no longer be the best are dropped, those left are confirmed with "
-            f"{study.confirmations} seeds. epochs: expected where it ends as races of 8 backbones did."
+            f"{study.confirmations} seeds{_reduced(study)}. epochs: expected where it ends as races of 8 backbones did."
         )
     return (
-        f"Each study: {trials} and {study.confirmations} confirmations. epochs: expected where one in "
+        f"Each study: {trials} and {study.confirmations} confirmations{_reduced(study)}. epochs: expected where one in "
         f"{study.reduction_factor} of the other trials goes on at each rung, the first after {study.grace_epochs}."
     )
+
+
+def _reduced(study: StudyPlan) -> str:
+    """``, as many again on 10 % and on 30 % of the training samples``."""
+    shares = " and on ".join(f"{100 * frac:g} %" for frac in study.train_fracs)
+    return f", as many again on {shares} of the training samples" if shares else ""
 
 
 def _cache(plan: Plan, cache_limit: float | None) -> list[str]:

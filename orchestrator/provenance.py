@@ -66,7 +66,9 @@ def new_facts(config: SweepConfig, plan: Plan, tracking_uri: str) -> dict[str, A
             "budget.grace_epochs": config.budget.grace_epochs,
             "budget.reduction_factor": config.budget.reduction_factor,
             "budget.confirmations": config.confirmation.seeds,
+            "budget.train_fracs": ", ".join(f"{frac:g}" for frac in config.confirmation.train_fracs) or "none",
         },
+        "ranking": dataclasses.asdict(config.ranking),
         "studies": [],
     }
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
 from orchestrator.records import EPOCHS
 from orchestrator.request import RunRequest, tuned_blocks
@@ -44,13 +45,13 @@ class Listener(Protocol):
 
     def run_started(self, run: Row) -> None:
         """A run was handed to Ray: study, number, phase, task, backbone, config, seed, freeze_depth,
-        tune_stop, num_blocks, freeze_frac."""
+        tune_stop, num_blocks, freeze_frac, train_frac."""
 
     def epoch(self, row: Row) -> None:
         """A row of `EPOCHS` was written."""
 
-    def run_finished(self, trial: Row, test: Row | None) -> None:
-        """A row of `TRIALS` was written and, for a completed run, one of `TESTS`."""
+    def run_finished(self, trial: Row, test: Row | None, evaluated: Evaluated | None) -> None:
+        """A row of `TRIALS` was written, for a completed run one of `TESTS`, and of an evaluated one its measures."""
 
 
 class _OpenRun:
@@ -90,6 +91,7 @@ class Recorder:
             "tune_stop": stop,
             "num_blocks": num_blocks,
             "freeze_frac": start / num_blocks,
+            "train_frac": request.train_frac,
         }
         for listener in self._listeners:
             listener.run_started(run)
@@ -123,17 +125,19 @@ class Recorder:
         if result is not None:
             self.epoch(study, number, result)
         run = self._open.pop((study, number))
-        test = None
+        test, evaluated = None, None
         error = self._error(run, result, died)
         if error is None and run.last_epoch >= run.request.config.max_epochs:
             test = _read_test(Path(run.request.test_file))
             error = None if test else f"the worker left no test measurement at {run.request.test_file}"
         trial = _trial_row(run, result or {}, error)
         if test is not None:
+            evaluated = Evaluated.read(run.request.test_file, study=study, number=number)
+            self._folder.measures.append_all([] if evaluated is None else evaluated.measures)
             self._folder.tests.append(test)
         self._folder.trials.append(trial)
         for listener in self._listeners:
-            listener.run_finished(trial, test)
+            listener.run_finished(trial, test, evaluated)
         return trial
 
     def _error(self, run: _OpenRun, result: Row | None, died: bool) -> str | None:

@@ -7,7 +7,7 @@ Test measurements live in a table of their own. What searches, schedules or choo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,18 @@ import pyarrow as pa
 
 from orchestrator.errors import OrchestratorError
 
-__all__ = ["EPOCHS", "MEASURES", "PHASES", "STATES", "TESTS", "TRIALS", "AppendOnlyTable", "TableDamaged"]
+__all__ = [
+    "EPOCHS",
+    "MEASURES",
+    "OF_EXAMPLES",
+    "PHASES",
+    "SCREEN",
+    "STATES",
+    "TESTS",
+    "TRIALS",
+    "AppendOnlyTable",
+    "TableDamaged",
+]
 
 PHASES = ("random", "tpe", "thompson", "confirmation", "reduced")
 STATES = ("completed", "stopped", "failed")
@@ -113,6 +124,9 @@ TESTS = pa.schema(
     ]
 )
 
+OF_EXAMPLES = ("correct", "example_scores", "perturbed_example_scores")
+"""Columns of `TESTS` with a value for each test sample."""
+
 MEASURES = pa.schema(
     [
         *_RUN_KEY,
@@ -120,6 +134,16 @@ MEASURES = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("condition", pa.string(), nullable=False),
         pa.field("value", pa.float64()),  # null where it is not defined
+    ]
+)
+
+SCREEN = pa.schema(
+    [
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("backbone", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),  # as `trainables.screen.ScreenScore` has it; more is better
+        pa.field("value", pa.float64()),  # null where it is not defined
+        pa.field("duration_s", pa.float64()),
     ]
 )
 
@@ -135,9 +159,9 @@ class TableDamaged(OrchestratorError):
 class AppendOnlyTable:
     """Rows on disk as an Arrow IPC stream that only ever grows.
 
-    A row is one record batch, written and synced to disk before `append` returns. A process killed in
-    the middle of a write leaves a torn last batch: readers stop before it, and the next writer cuts it
-    off. One writer at a time; readers need no lock.
+    What is appended at a time is one record batch, written and synced to disk before the call returns. A
+    process killed in the middle of a write leaves a torn last batch: readers stop before it, and the next
+    writer cuts it off. One writer at a time; readers need no lock.
 
     Raises:
         TableDamaged: the file exists and does not hold this schema.
@@ -151,17 +175,24 @@ class AppendOnlyTable:
         self._whole = 0
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add one row durably.
+        """Add one row durably. Raises as `append_all`."""
+        self.append_all([row])
+
+    def append_all(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows durably, all or none of them; none leaves the file as it is.
 
         Raises:
-            ValueError: the row has a column the schema lacks, or lacks one that may not be null.
+            ValueError: a row has a column the schema lacks, or lacks one that may not be null.
             OSError: the disk is full or gone; what was written before stays readable.
         """
-        unknown = row.keys() - set(self.schema.names)
-        null = [f.name for f in self.schema if not f.nullable and row.get(f.name) is None]
-        if unknown or null:
-            raise ValueError(f"{self.path.name}: unknown columns {sorted(unknown)}, missing values {null}")
-        batch = pa.RecordBatch.from_pylist([dict(row)], schema=self.schema)
+        for row in rows:
+            unknown = row.keys() - set(self.schema.names)
+            null = [f.name for f in self.schema if not f.nullable and row.get(f.name) is None]
+            if unknown or null:
+                raise ValueError(f"{self.path.name}: unknown columns {sorted(unknown)}, missing values {null}")
+        if not rows:
+            return
+        batch = pa.RecordBatch.from_pylist([dict(row) for row in rows], schema=self.schema)
         with self.path.open("ab") as file:
             if file.tell() != self._end:
                 file.seek(file.truncate(self._follow()))

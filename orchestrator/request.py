@@ -6,14 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from trainables.config import FinetuneConfig, TaskSpec
+from trainables.evaluation import Evaluation
 from trainables.execution import Execution
 
-__all__ = ["Phase", "RunRequest", "study_key", "tuned_blocks"]
+__all__ = ["SEARCHED", "Phase", "RunRequest", "study_key", "tuned_blocks"]
 
 Phase = Literal["random", "tpe", "thompson", "confirmation", "reduced"]
+
+SEARCHED: Final = frozenset({"random", "tpe", "thompson"})
+"""Phases of what is chosen from. The others train the configuration that was chosen."""
 
 
 def study_key(task: str, backbone: str) -> str:
@@ -28,10 +32,10 @@ def tuned_blocks(config: FinetuneConfig, num_blocks: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRequest:
-    """One trial or confirmation to run."""
+    """One trial, confirmation or reduced run."""
 
     number: int
-    """Unique in its study; confirmations follow the trials."""
+    """Unique in its study; confirmations follow the trials, and runs on fewer samples the confirmations."""
 
     phase: Phase
     task: TaskSpec
@@ -41,6 +45,9 @@ class RunRequest:
 
     train_frac: float = 1.0
     """Share of the training split that is trained on, in (0, 1]; smaller ones are part of larger ones."""
+
+    evaluation: Evaluation | None = None
+    """What is measured of a confirmation beyond its score; None is nothing."""
 
     num_sharing: int = 1
     """How many runs of the study are expected to freeze the same leading blocks: a cache serves them all."""
@@ -73,6 +80,7 @@ class RunRequest:
             config=FinetuneConfig(**config["config"]),
             execution=Execution(**config["execution"]),
             train_frac=config["train_frac"],
+            evaluation=None if config["evaluation"] is None else Evaluation(**config["evaluation"]),
             num_sharing=config["num_sharing"],
             companions=tuple(
                 FinetuneConfig(**{**config["config"], **other}) for other in json.loads(config["companions"])

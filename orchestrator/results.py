@@ -6,8 +6,9 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,14 +16,23 @@ import pyarrow.parquet as pq
 
 from orchestrator.folder import SweepFolder, write_whole
 from orchestrator.race_report import race_ends
-from orchestrator.ranking import Ranking, rank
+from orchestrator.ranking import ProfileTables, Ranking, RankingOptions, aggregate, profile_tables, rank
+from orchestrator.ranking.options import PRESETS
+from orchestrator.screen_report import foretold
+
+if TYPE_CHECKING:
+    from orchestrator.importance import Importance
 
 __all__ = [
     "ALL_FAILED",
     "SOME_FAILED",
+    "asked_options",
     "exit_code",
+    "profile_document",
+    "profile_sweep",
     "rank_sweep",
     "ranking_document",
+    "scores_document",
     "verdict_texts",
     "write_ranking",
 ]
@@ -31,14 +41,25 @@ ALL_FAILED: Final = 1
 SOME_FAILED: Final = 3
 
 
-def rank_sweep(folder: SweepFolder) -> Ranking:
-    """Rank what the folder's tables hold so far. Pure apart from reading them."""
+def rank_sweep(folder: SweepFolder, options: RankingOptions | None = None) -> Ranking:
+    """Rank what the folder's tables hold so far. Pure apart from reading them.
+
+    Args:
+        options: None is what the sweep's file asked for.
+    """
     trials, _, tests = folder.tables()
-    return rank(trials, tests, races=race_ends(folder.read_facts(), trials))
+    facts = folder.read_facts()
+    return rank(trials, tests, options=options or asked_options(facts), races=race_ends(facts, trials))
+
+
+def asked_options(facts: Mapping[str, Any]) -> RankingOptions:
+    """What the section ``ranking`` of a sweep's file says, by `sweep.json`."""
+    asked = facts.get("ranking", {})
+    return RankingOptions(weights={**PRESETS[asked.get("preset", "default")], **asked.get("weights", {})})
 
 
 def write_ranking(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
-    """Write the ranking as csv, json and Parquet, and the trials as Parquet, for other programs.
+    """Write the ranking as csv, json and Parquet, and trials and measures as Parquet, for other programs.
 
     Returns:
         The files by name.
@@ -52,8 +73,9 @@ def write_ranking(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
     document = json.dumps(ranking_document(folder, ranking), indent=2)
     write_whole(files["ranking.json"], document + "\n")
     pq.write_table(ranking.table, files["ranking.parquet"])
-    files["trials.parquet"] = folder.path / "trials.parquet"
-    pq.write_table(folder.trials.read(), files["trials.parquet"])
+    for name, table in {"trials.parquet": folder.trials.read(), "measures.parquet": folder.measures_table()}.items():
+        files[name] = folder.path / name
+        pq.write_table(table, files[name])
     return files
 
 
@@ -62,9 +84,41 @@ def ranking_document(folder: SweepFolder, ranking: Ranking) -> dict[str, Any]:
     return {
         "sweep": folder.sweep_id,
         "path": str(folder.path),
+        **_ranked(ranking),
+        "screen": [dataclasses.asdict(screened) for screened in foretold(folder.screen.read(), ranking.table)],
+    }
+
+
+def profile_sweep(folder: SweepFolder) -> tuple[ProfileTables, list[Importance]]:
+    """What there is to know of each backbone beside its place, and how much each searched parameter mattered."""
+    from orchestrator.importance import importances  # here: Optuna is much to import for a ranking
+
+    trials, _, tests = folder.tables()
+    return profile_tables(trials, tests, asked_options(folder.read_facts())), importances(trials)
+
+
+def profile_document(folder: SweepFolder) -> dict[str, Any]:
+    """The same as one JSON document, without curves and maps."""
+    profiled, importances = profile_sweep(folder)
+    return {
+        "profiles": profiled.profiles.to_pylist(),
+        "cost_leaders": profiled.cost_leaders.to_pylist(),
+        "importances": [dataclasses.asdict(one) for one in importances],
+    }
+
+
+def scores_document(source: str, ranking: Ranking) -> dict[str, Any]:
+    """The ranking of a table of scores as one JSON document."""
+    return {"source": source, **_ranked(ranking)}
+
+
+def _ranked(ranking: Ranking) -> dict[str, Any]:
+    over_all = aggregate(ranking) if len(ranking.scores) > 1 else None
+    return {
         "ranking": ranking.table.to_pylist(),
         "pairs": ranking.pairs.to_pylist(),
         "verdicts": [dataclasses.asdict(verdict) for verdict in ranking.verdicts],
+        "aggregate": over_all and {"table": over_all.table.to_pylist(), "sentences": list(over_all.sentences)},
     }
 
 

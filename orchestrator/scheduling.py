@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from orchestrator.config import Budget
+from orchestrator.request import SEARCHED
 
 __all__ = ["SCORE", "StudyScheduler"]
 
@@ -23,7 +24,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
     """Hands every trial to its study's own `AsyncHyperBandScheduler`.
 
     The random slice fills the rungs but is never stopped: it is the unbiased design that tuning curves
-    are computed from. Confirmations stay outside the rungs altogether.
+    are computed from. What follows the search stays outside the rungs altogether.
     """
 
     def __init__(self, studies: tuple[str, ...], budget: Budget) -> None:
@@ -71,7 +72,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         return f"{len(self._rungs)} studies, each with its own ASHA rungs"
 
     def _delegate(self, trial: Trial, call: Callable[[AsyncHyperBandScheduler], Any]) -> str | None:
-        if trial.config["phase"] == "confirmation":
+        if trial.config["phase"] not in SEARCHED:
             return None
         decision: str | None = call(self._rungs[trial.config["study"]])
         return decision

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from orchestrator.companions import RandomSlice, companions
+from orchestrator.companions import RandomSlice
 from orchestrator.config import SweepConfig
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import StudyPlan
@@ -44,8 +44,9 @@ class Study:
 
     The first `random_trials` are drawn at random, the same draws for every backbone; the others are
     suggested by TPE, in a race by Thompson sampling. When all have ended, the configuration chosen on
-    validation is confirmed with fresh seeds. Samplers are seeded by the sweep's seed and the trial's number,
-    so that a suggestion depends on nothing but the trials before it.
+    validation is confirmed with fresh seeds and, where asked for, trained with the same seeds on fewer samples.
+    Samplers are seeded by the sweep's seed and the trial's number, so that a suggestion depends on nothing but
+    the trials before it.
 
     Args:
         index: of the study in the plan.
@@ -81,10 +82,11 @@ class Study:
         self._trials = trials
         fixed = config.finetune
         windows = config.space.windows(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
-        self._num_sharing = max(1, round(plan.runs / len({start for start, _ in windows})))
+        self._num_sharing = max(1, round((plan.trials + plan.confirmations) / len({start for start, _ in windows})))
         self._space = config.space.bind(num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
-        self._at_least = MIN_TOGETHER * num_slots
-        self._random_slice = RandomSlice(self._random_draw, plan.random_trials, num_blocks, at_least=self._at_least)
+        self._random_slice = RandomSlice(
+            self._random_draw, plan.random_trials, num_blocks, at_least=MIN_TOGETHER * num_slots
+        )
         self._storage = storage
         self._ledger = optuna.create_study(
             study_name=plan.key, storage=storage, direction="maximize", load_if_exists=True
@@ -93,11 +95,11 @@ class Study:
         self._history = History(self._ledger.get_trials(deepcopy=False))
         self._running: dict[int, int | None] = {}  # number -> the ledger's id; None of a confirmation
         self._num_ended = 0
-        self._confirmations: deque[RunRequest] | None = None
+        self._confirmations: deque[RunRequest] | None = None  # and what follows them; None before the choice
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether every trial and confirmation has been handed out and has ended."""
+        """Whether every run has been handed out and has ended."""
         return self._confirmations is not None and not self._confirmations and not self._running
 
     def next(self) -> RunRequest | None:
@@ -148,7 +150,7 @@ class Study:
         trial.user_attrs = {"run": json.dumps({"number": number, "phase": phase, "config": asdict(config)})}
         self._running[number] = self._storage.create_new_trial(self._study_id, trial)
         together = self._random_slice.companions(number, config) if phase == "random" else ()
-        return self._request(number, phase, config, together)
+        return self._request(number, phase, config, together=together)
 
     def _random_draw(self, number: int) -> FinetuneConfig:
         """The configuration of a trial of the random slice, whether it has been suggested or not."""
@@ -178,10 +180,12 @@ class Study:
             FinetuneConfig(**{**config, "seed": self._seed(CONFIRMATION_NUMBERS_FROM + index)})
             for index in range(self.plan.confirmations)
         ]
-        together = companions(repeated, self.num_blocks, at_least=self._at_least)
+        # Each by a fine-tuner of its own, a probe as well: what is evaluated is a whole network.
+        asked: list[tuple[Phase, float]] = [("confirmation", 1.0), *(("reduced", f) for f in self.plan.train_fracs)]
+        runs = [(phase, again, frac) for phase, frac in asked for again in repeated]
         return [
-            self._request(self.num_trials + index, "confirmation", config, together.get(config, ()))
-            for index, config in enumerate(repeated)
+            self._request(self.num_trials + index, phase, again, train_frac=frac)
+            for index, (phase, again, frac) in enumerate(runs)
         ]
 
     def _seed(self, number: int) -> int:
@@ -191,7 +195,13 @@ class Study:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
     def _request(
-        self, number: int, phase: Phase, config: FinetuneConfig, together: tuple[FinetuneConfig, ...]
+        self,
+        number: int,
+        phase: Phase,
+        config: FinetuneConfig,
+        *,
+        together: tuple[FinetuneConfig, ...] = (),
+        train_frac: float = 1.0,
     ) -> RunRequest:
         return RunRequest(
             number=number,
@@ -199,7 +209,10 @@ class Study:
             task=self.plan.task,
             config=config,
             execution=self._config.execution,
-            num_sharing=self._num_sharing,
+            train_frac=train_frac,
+            evaluation=self._config.evaluation if phase == "confirmation" else None,
+            # What is cached of fewer samples serves the seeds that are trained on them alone.
+            num_sharing=self.plan.confirmations if phase == "reduced" else self._num_sharing,
             companions=together,
             num_threads=self._config.resources.cpus_per_trial,
             test_file=str(self._folder.test_file(self._index, number)),

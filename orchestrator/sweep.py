@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster import connect, measure_demands, slots, trial_resources
+from orchestrator.cluster import connect, measure_demands, screen_studies, slots, trial_resources
 from orchestrator.config import SweepConfig
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder
@@ -57,12 +57,14 @@ def run_sweep(
     address: str | None,
     listeners: Sequence[Listener],
     on_facts: Callable[[list[StudyFacts]], None],
+    say: Callable[[str], None] = print,
 ) -> None:
     """Run every trial and confirmation of `plan`; results are in the folder's tables.
 
     Args:
         address: of a Ray cluster; None starts a local Ray.
         on_facts: called once with every study's facts, before the first trial.
+        say: is given sentences for the user.
 
     Raises:
         EnvironmentUnusable: Ray, weights, data or resources are missing. Nothing has been trained.
@@ -75,6 +77,11 @@ def run_sweep(
             slots(config.resources)  # or nothing fits at all, which is told before anybody waits for data
             facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan))
             on_facts(facts)
+            if config.screen:
+                rows, notes = screen_studies(config, plan)
+                folder.screen.append_all(rows)
+                for note in notes:
+                    say(note)
             demands = measure_demands(config, plan, [study.num_blocks for study in facts])
             num_slots = slots(config.resources, min((d.smallest_share for d in demands.values()), default=None))
             recorder = Recorder(folder, listeners)
@@ -87,7 +94,10 @@ def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
 
     cpus = config.resources.cpus_per_trial
     try:
-        return [inspect_study(study.task, study.backbone.name, cpus, config.execution) for study in plan.studies]
+        return [
+            inspect_study(study.task, study.backbone.name, cpus, config.execution, config.evaluation)
+            for study in plan.studies
+        ]
     finally:
         forget()  # the driver lives as long as the sweep, and has no more use for them
 
@@ -101,7 +111,10 @@ def _inspect_there(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
     cpus = config.resources.cpus_per_trial
     task = ray.remote(num_cpus=cpus)(inspect_study)
     found: list[dict[str, Any]] = ray.get(
-        [task.remote(study.task, study.backbone.name, cpus, config.execution) for study in plan.studies]
+        [
+            task.remote(study.task, study.backbone.name, cpus, config.execution, config.evaluation)
+            for study in plan.studies
+        ]
     )
     return found
 

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from ray import tune
 
+from orchestrator.evaluating import evaluate_run
 from orchestrator.folder import write_whole
 from orchestrator.inspection import load_study
 from orchestrator.probing import make_run
 from orchestrator.request import RunRequest
 from trainables.errors import Diverged
-from trainables.finetune import default_device
+from trainables.finetune import Finetuner, default_device
 from trainables.memory_limit import limit_memory
 
 __all__ = ["FinetuneWorker"]
@@ -65,6 +66,8 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
                 # Whoever shares the GPU is safe from this process; what it lacks it finds another way to do.
                 limit_memory(self._gpu_share())
             backbone, task = load_study(request.task, request.config.backbone)
+            if request.train_frac < 1:
+                task = task.reduced(request.train_frac)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
             self._finetuner = make_run(request, backbone, task)
@@ -81,9 +84,12 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
     def _epoch(self) -> dict[str, Any]:
         metrics = self._finetuner.train_epoch()
         done = metrics.epoch >= self._request.config.max_epochs
+        test = self._test_row() if done else {}
+        facts = self._facts()  # by now: what an evaluation takes is no cost of adapting
         if done:
-            self._write_test_row()
-        return {**asdict(metrics), **self._facts(), "done": done}
+            test |= self._evaluate()
+            write_whole(Path(self._request.test_file), json.dumps(test))
+        return {**asdict(metrics), **facts, "done": done}
 
     def _facts(self) -> dict[str, Any]:
         finetuner = self._finetuner
@@ -102,15 +108,15 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             "worker_pid": os.getpid(),
         }
 
-    def _write_test_row(self) -> None:
-        """Leave a `TESTS` row as JSON, whole or not at all."""
+    def _test_row(self) -> dict[str, Any]:
+        """A `TESTS` row as JSON takes it, without what only an evaluation knows."""
         measured, objective = self._finetuner.measure_test(), self._finetuner.task.objective
         quality, scores = measured.quality, measured.example_scores
         score = quality.score(objective.metric)
         if not math.isfinite(score):
             raise Diverged(f"test {objective.metric} is {score}")
         right_or_wrong = quality.accuracy is not None
-        row = {
+        return {
             "study": self._request.study,
             "number": self._request.number,
             "metric": objective.metric,
@@ -121,7 +127,13 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             "correct": np.packbits(scores > 0.5).tobytes().hex() if right_or_wrong else None,
             "example_scores": None if right_or_wrong else scores.tolist(),
         }
-        write_whole(Path(self._request.test_file), json.dumps(row))
+
+    def _evaluate(self) -> dict[str, Any]:
+        """Leave what else was measured in files of its own; the part of the `TESTS` row that it knows."""
+        finetuner = self._finetuner
+        if self._request.evaluation is None or not isinstance(finetuner, Finetuner):
+            return {}
+        return evaluate_run(finetuner, self._request.evaluation, self._request)
 
     def _leave_traceback(self) -> None:
         self._request.error_file.write_text(traceback.format_exc(), encoding="utf-8")

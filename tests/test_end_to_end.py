@@ -25,8 +25,10 @@ from mlflow_server import Server, free_port
 from PIL import Image
 from shell import TORCH_HOME, Done, Shell
 
+from orchestrator.evaluated import read_evaluations
 from orchestrator.folder import SweepFolder, list_sweeps
-from orchestrator.ranking import rank
+from orchestrator.ranking import RankingOptions, rank
+from orchestrator.ranking.options import PRESETS
 from orchestrator.tracking.naming import short_names
 
 pytestmark = [
@@ -46,6 +48,7 @@ SMALL: dict[str, Any] = {
     "confirmation": {"seeds": 2},
     "finetune": {"batch_size": 20},
     "resources": {"gpus_per_trial": 0},
+    "evaluation": None,
 }
 
 
@@ -163,7 +166,16 @@ def whole(new_shell: Callable[[str], Shell], server: Server) -> Whole:
         "num_val": 12,
         "num_test": 12,
     }
-    config = {**SMALL, "name": "whole", "tasks": [DIGITS, images], "backbones": [LITE0, other]}
+    config = {
+        **SMALL,
+        "name": "whole",
+        "tasks": [DIGITS, images],
+        "backbones": [LITE0, other],
+        "confirmation": {"seeds": 2, "train_fracs": [0.5]},
+        "evaluation": {"num_perturbed": 24, "num_attacked": 8, "num_drifted": 16},
+        "screen": True,
+        "ranking": {"preset": "few_labels"},
+    }
     done = shell.run("sweep", shell.write(config), "--tracking-uri", server.uri, "--json")
     assert done.code == 0, done.err
     return Whole(shell, done, shell.sweep(), server.uri, (f"{LITE0}@pypi", other if "@" in other else f"{other}@pypi"))
@@ -177,20 +189,20 @@ def test_stdout_is_one_document_and_stderr_is_for_people(whole: Whole) -> None:
     lines = whole.done.err.splitlines()
     assert lines[0].startswith("whole: 2 backbones on digits, colours; each gets 4 trials")
     assert lines[1] == f"results in {whole.folder.path}"
-    runs = lines[2:]
-    assert len(runs) == 4 * 6, "one line per run, and nothing of Ray, Tune, Optuna or MLflow"
-    assert [line[:7] for line in runs] == [f"[{number:>2}/24]" for number in range(1, 25)]
+    runs = [line for line in lines[2:] if not line.startswith("not screened: ")]
+    assert len(runs) == 4 * 8, "one line per run, and nothing of Ray, Tune, Optuna or MLflow"
+    assert [line[:7] for line in runs] == [f"[{number:>2}/32]" for number in range(1, 33)]
 
 
 def test_the_tables_agree_with_each_other(whole: Whole) -> None:
     trials, epochs, tests = whole.trials, whole.epochs, whole.tests
     keys = [(row["study"], row["number"]) for row in trials]
-    assert len(keys) == len(set(keys)) == 24
+    assert len(keys) == len(set(keys)) == 32
     studies = {f"{task}:{backbone}" for task in ("digits", "colours") for backbone in whole.backbones}
     assert {study for study, _ in keys} == studies
     for study in studies:
         phases = Counter(row["phase"] for row in trials if row["study"] == study)
-        assert phases == {"random": 3, "tpe": 1, "confirmation": 2}
+        assert phases == {"random": 3, "tpe": 1, "confirmation": 2, "reduced": 2}
     for row in trials:
         curve = [e for e in epochs if (e["study"], e["number"]) == (row["study"], row["number"])]
         assert [e["epoch"] for e in curve] == list(range(1, row["epochs"] + 1))
@@ -206,7 +218,11 @@ def test_the_tables_agree_with_each_other(whole: Whole) -> None:
     assert {(t["study"], t["number"]) for t in tests} == {
         (row["study"], row["number"]) for row in trials if row["state"] == "completed"
     }
+    phase = {(row["study"], row["number"]): row["phase"] for row in trials}
     for test in tests:
+        confirms = phase[test["study"], test["number"]] == "confirmation"
+        assert (test["perturbed_score"] is not None) == confirms, test
+        assert len(test["perturbed_example_scores"] or ()) == min(24 * confirms, test["num_test"])
         correct = np.unpackbits(np.frombuffer(test["correct"], np.uint8), count=test["num_test"])
         assert correct.mean() == pytest.approx(test["test_accuracy"])
         assert test["num_test"] == (120 if test["study"].startswith("digits") else 12)
@@ -247,12 +263,53 @@ def test_ranking_files_commands_and_document_are_one(whole: Whole) -> None:
         (row["task"], row["backbone"], row["score"]) for row in document["ranking"]
     ]
     trials, _, tests = whole.folder.tables()
-    assert rank(trials, tests).table.to_pylist() == document["ranking"]
+    few_labels = RankingOptions(weights=PRESETS["few_labels"])
+    assert rank(trials, tests, options=few_labels).table.to_pylist() == document["ranking"]
     again = whole.shell.run("rank", "--json")
     assert again.document[0]["ranking"] == document["ranking"]
     [listed] = whole.shell.run("ls", "--json").document
-    assert (listed["runs"], listed["failed"]) == (24, 0)
-    assert len(whole.shell.run("show", "--json").document["runs"]) == 24
+    assert (listed["runs"], listed["failed"]) == (32, 0)
+    assert len(whole.shell.run("show", "--json").document["runs"]) == 32
+
+
+def test_confirmations_were_evaluated_and_nothing_failed(whole: Whole) -> None:
+    evaluations = read_evaluations(whole.folder)
+    confirmed = {(r["study"], r["number"]): r for r in whole.trials if r["phase"] == "confirmation"}
+    assert evaluations.keys() == confirmed.keys()
+    for key, evaluated in evaluations.items():
+        assert evaluated.failures == ()
+        values = {(row["name"], row["split"], row["condition"]): row["value"] for row in evaluated.measures}
+        [test] = [row for row in whole.tests if (row["study"], row["number"]) == key]
+        assert values["accuracy", "test", ""] == pytest.approx(test["test_accuracy"])
+        assert values["num_params", "test", ""] == confirmed[key]["num_params"]
+        assert 0 <= values["ece", "test", ""] <= 1
+        assert values["evaluation_s", "test", ""] > 0
+        assert evaluated.confusion is not None
+        assert sum(map(sum, evaluated.confusion)) == test["num_test"]
+        for file in evaluated.picture_files.values():
+            assert file.read_bytes().startswith(b"\x89PNG")
+    shown = whole.shell.run("show", "--trial", str(next(iter(confirmed))[1]), "--json").document["runs"]
+    assert {len(row["measures"]) > 20 for row in shown} == {True}
+
+
+def test_backbones_were_screened_and_runs_on_fewer_samples_are_cheaper(whole: Whole) -> None:
+    rows = whole.folder.screen.read().to_pylist()
+    assert {(row["task"], row["backbone"]) for row in rows} == {
+        (t, b) for t in ("digits", "colours") for b in whole.backbones
+    }
+    assert {"log_me", "num_params"} <= {row["name"] for row in rows if row["value"] is not None}
+    assert [screen["task"] for screen in whole.done.document["screen"]] == ["digits", "colours"]
+    by_key = {(row["study"], row["number"]): row for row in whole.trials}
+    for (study, number), row in by_key.items():
+        if row["phase"] == "reduced":
+            twin = by_key[study, number - 2]
+            assert (row["train_frac"], row["config"]) == (0.5, twin["config"])
+            assert twin["phase"] == "confirmation"
+            steps = {
+                n: max(e["step"] for e in whole.epochs if (e["study"], e["number"]) == (study, n))
+                for n in (number, number - 2)
+            }
+            assert steps[number] < steps[number - 2]
 
 
 def test_mlflow_holds_what_the_tables_hold(whole: Whole) -> None:
@@ -269,17 +326,18 @@ def test_mlflow_holds_what_the_tables_hold(whole: Whole) -> None:
         of_task = [row for row in whole.trials if row["task"] == task]
         by_id = {run.data.tags["orchestrator.run_id"]: run for run in runs}
         assert len(by_id) == len(runs) == sum(roles.values())
-        [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+        assert sum("mlflow.parentRunId" not in run.data.tags for run in runs) == 1
         assert roles["model"] == 2
         assert len(runs) == 1 + 2 + len(of_task)
-        children = {
-            (run.data.params["model"], int(run.data.params["seed"])): run
-            for run in runs
-            if run.data.tags["orchestrator.role"] not in ("model", parent.data.tags["orchestrator.role"])
-        }
-        assert len(children) == len(of_task)
         for row in of_task:
-            run = children[short[row["backbone"]], row["seed"]]
+            run = by_id[f"{sweep_id}/{task}/{row['backbone']}/{row['number']}"]
+            assert run.data.params["model"] == short[row["backbone"]]
+            assert int(run.data.params["seed"]) == row["seed"]
+            confirms = row["phase"] == "confirmation"
+            assert ("final/ece" in run.data.metrics) == confirms
+            assert ("final/test_score" in run.data.metrics) == (row["phase"] in ("confirmation", "reduced"))
+            files = {file.path for file in client.list_artifacts(run.info.run_id)}
+            assert ({"measures.json", "confusion.json"} <= files) == confirms
             assert run.data.tags["orchestrator.sweep_id"] == sweep_id
             assert run.data.tags["mlflow.parentRunId"]
             curve = [e for e in whole.epochs if (e["study"], e["number"]) == (row["study"], row["number"])]
@@ -300,6 +358,7 @@ def test_mlflow_holds_what_the_tables_hold(whole: Whole) -> None:
                 ]
                 assert model.data.metrics["adapt/score"] == pytest.approx(row["score"], rel=1e-5)
                 assert model.data.metrics["adapt/rank"] == row["rank"]
+                assert {"final/ece", "final/flops", "screen/log_me"} <= model.data.metrics.keys()
 
 
 def test_both_slots_are_busy_while_there_are_trials(whole: Whole) -> None:
@@ -309,7 +368,7 @@ def test_both_slots_are_busy_while_there_are_trials(whole: Whole) -> None:
     spans = sorted(
         (row["finished_at"].timestamp() - row["duration_s"], row["finished_at"].timestamp())
         for row in whole.trials
-        if row["phase"] != "confirmation"
+        if row["phase"] in ("random", "tpe")
     )
     begin = max(start for start, _ in spans[:2])
     end = sorted(end for _, end in spans)[-2]

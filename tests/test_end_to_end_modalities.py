@@ -22,6 +22,7 @@ SHORT: dict[str, Any] = {
     "confirmation": {"seeds": 2},
     "finetune": {"batch_size": 16},
     "resources": {"gpus_per_trial": 0},
+    "evaluation": {"num_perturbed": 8, "num_attacked": 4, "num_drifted": 8},
 }
 RATES = {"low": 1.0e-3, "high": 1.0e-2, "log": True}
 

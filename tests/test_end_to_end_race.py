@@ -25,6 +25,7 @@ RACE: dict[str, Any] = {
     "confirmation": {"seeds": 2},
     "finetune": {"batch_size": 24},
     "resources": {"gpus_per_trial": 0},
+    "evaluation": None,
 }
 
 

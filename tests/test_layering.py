@@ -30,17 +30,18 @@ FORBIDDEN = {
     ),
     "orchestrator.plan*": ("torch", "ray", "mlflow", "optuna"),
     "orchestrator.config*": ("torch", "ray", "mlflow", "optuna"),
+    "orchestrator.report*": ("torch", "ray", "mlflow", "optuna", "trainables"),
 }
 """Top-level packages that no module of the pattern imports, at its top or inside a function."""
 
 ALLOWED = {
     "ray": ("interrupt", "cluster", "sweep", "worker", "search", "scheduling", "forgetting"),
-    "optuna": ("study", "suggestion", "thompson", "sweep"),
+    "optuna": ("study", "suggestion", "thompson", "sweep", "importance"),
     "mlflow": ("tracking.*",),
 }
 """The only modules of `orchestrator` that import each of the three."""
 
-RANKING = ("numpy", "scipy", "pyarrow", "orchestrator.records", "orchestrator.errors", "orchestrator.ranking")
+RANKING = ("numpy", "scipy", "pyarrow", "opda", "orchestrator.records", "orchestrator.errors", "orchestrator.ranking")
 SEARCH_SPACES = ("trainables.config", "trainables.catalog", "trainables.errors")
 
 

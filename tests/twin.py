@@ -38,6 +38,7 @@ def small_config(**changes: Any) -> SweepConfig:
         "budget": {"trials": 4, "random_trials": 2, "max_epochs": 2},
         "confirmation": {"seeds": 2},
         "finetune": {"batch_size": 40},
+        "evaluation": None,
     }
     for key, value in changes.items():
         section, _, name = key.rpartition("__")

@@ -5,21 +5,27 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.errors import TrainableError
+from trainables.evaluation import Evaluation
 from trainables.execution import Execution
+
+if TYPE_CHECKING:
+    from trainables.finetune import Finetuner
 
 _NAME = "name"  # of the task: it names nothing here
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line per epoch and one for the test split. Returns the exit code."""
+    """Print one JSON line per epoch, one for the test split and, where asked for, one for everything else that is
+    measured. Returns the exit code."""
     options = _parser().parse_args(argv)
     try:
         for line in _finetune(options):
@@ -38,11 +44,15 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from trainables.backbones import build
     from trainables.catalog import lookup
     from trainables.data import load_task
+    from trainables.explain.extra import require_captum
     from trainables.finetune import Finetuner
 
     config = FinetuneConfig(**_given(options, FinetuneConfig))
     spec = TaskSpec(name="task", **_given(options, TaskSpec))
     execution = Execution(**_given(options, Execution))
+    evaluation = Evaluation(**_given(options, Evaluation))
+    if options.evaluate and evaluation.num_explained:
+        require_captum()  # before anything is trained
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     backbone = build(lookup(config.backbone))
@@ -69,6 +79,25 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "best_epoch": finetuner.best.epoch if finetuner.best else None,
         "frozen_digest": finetuner.frozen_digest,
     }
+    if options.evaluate:
+        yield _evaluation(finetuner, evaluation)
+
+
+def _evaluation(finetuner: Finetuner, evaluation: Evaluation) -> dict[str, Any]:
+    """Measures by name, split and condition; null where one is not defined, as JSON has no other word for it."""
+    from trainables.evaluate import evaluate
+
+    found = evaluate(finetuner, evaluation)
+    return {
+        "measures": [
+            {**asdict(measure), "value": measure.value if math.isfinite(measure.value) else None}
+            for measure in found.measures
+        ],
+        "perturbed_score": found.perturbed_score,
+        "confusion": None if found.confusion is None else found.confusion.tolist(),
+        "class_names": finetuner.task.class_names,
+        "notes": found.notes,
+    }
 
 
 def _given(options: argparse.Namespace, cls: type[Any]) -> dict[str, Any]:
@@ -77,11 +106,17 @@ def _given(options: argparse.Namespace, cls: type[Any]) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """One option per field of `FinetuneConfig`, `TaskSpec` and `Execution`, with its type and default."""
+    """One option per field of the four kinds of settings, with its type and default."""
     parser = argparse.ArgumentParser(
         prog="python -m trainables", description="Fine-tune one configuration and print JSON lines."
     )
-    for title, cls in (("configuration", FinetuneConfig), ("task", TaskSpec), ("execution", Execution)):
+    kinds = {
+        "configuration": FinetuneConfig,
+        "task": TaskSpec,
+        "execution": Execution,
+        "evaluation (with --evaluate)": Evaluation,
+    }
+    for title, cls in kinds.items():
         group = parser.add_argument_group(title)
         types = get_type_hints(cls)
         for field in fields(cls):
@@ -95,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
                 help=None if required else f"default {field.default!r}".replace("%", "%%"),
                 **_value(types[field.name]),
             )
+    parser.add_argument("--evaluate", action="store_true", help="measure everything else of the best epoch as well")
     parser.add_argument("--num-threads", type=int, help="of torch; default: one per core")
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
     return parser

@@ -178,7 +178,7 @@ class Regression:
         return mse_loss(outputs, (targets - mean) / std)
 
     def quality(self, outputs: Tensor, targets: Tensor) -> Quality:
-        truth, answers = targets.numpy(), self._answers(outputs)
+        truth, answers = targets.numpy(), self.answers(outputs)
         if not np.isfinite(answers).all():  # scikit-learn raises; the caller reports divergence by the loss
             return Quality(loss=float("nan"), r2=float("nan"), mae=float("nan"), mse=float("nan"))
         return Quality(
@@ -190,10 +190,11 @@ class Regression:
 
     def example_scores(self, outputs: Tensor, targets: Tensor) -> Floats:
         truth = targets.numpy()
-        error = (truth - self._answers(outputs)) ** 2 / truth.var(axis=0)
+        error = (truth - self.answers(outputs)) ** 2 / truth.var(axis=0)
         return np.asarray((1 - error).mean(axis=1), dtype=np.float32)
 
-    def _answers(self, outputs: Tensor) -> Floats:
+    def answers(self, outputs: Tensor) -> Floats:
+        """Outputs in the targets' own units, shape (n, targets)."""
         return (outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)).numpy()
 
 

@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command("sweep")(sweep_command.sweep)
 app.command("report")(result_commands.report)
 app.command("rank")(result_commands.rank)
+app.command("compare")(result_commands.compare)
 app.command("ls")(result_commands.ls)
 app.command("show")(result_commands.show)
 app.command("init")(init_command.init)

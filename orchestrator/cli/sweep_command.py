@@ -98,18 +98,20 @@ def _run(config: SweepConfig, planned: Plan, address: str | None, *, as_json: bo
 def _announcement(config: SweepConfig, planned: Plan) -> str:
     """What is about to happen, before anything slow is imported."""
     study = planned.studies[0]
+    fewer = " and ".join(f"{100 * frac:g} %" for frac in study.train_fracs)
+    again = f", and on {fewer} of the samples" if fewer else ""
     if planned.allocation == "race":
         return (
             f"{config.name}: a race of {len(config.backbones)} backbones on "
             f"{', '.join(task.name for task in config.tasks)}; each gets {study.random_trials} trials of "
             f"{study.max_epochs} epochs, then more while it may be the best, and what is left is confirmed with "
-            f"{study.confirmations} fresh seeds: {planned.runs} runs at most"
+            f"{study.confirmations} fresh seeds{again}: {planned.runs} runs at most"
         )
     return (
         f"{config.name}: {len(config.backbones)} backbones on "
         f"{', '.join(task.name for task in config.tasks)}; each gets {study.trials} trials of up to "
         f"{study.max_epochs} epochs, and its best configuration is confirmed with {study.confirmations} "
-        f"fresh seeds: {planned.runs} runs in all"
+        f"fresh seeds{again}: {planned.runs} runs in all"
     )
 
 
@@ -128,9 +130,11 @@ def _document(outcome: Outcome) -> dict[str, Any]:
 
 
 def _print(outcome: Outcome, console: Console, config: SweepConfig) -> None:
-    from orchestrator.display import print_ranking
+    from orchestrator.display import print_ranking, print_screen
+    from orchestrator.screen_report import foretold
 
     print_ranking(outcome.ranking, console)
+    print_screen(foretold(outcome.folder.screen.read(), outcome.ranking.table), console)
     sweep_id = outcome.folder.sweep_id
     where = "" if config.storage == "sweeps" else f" --storage {config.storage}"
     relative = os.path.relpath(outcome.folder.path)

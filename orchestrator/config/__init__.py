@@ -10,14 +10,26 @@ from orchestrator.config.loading import (
     sweep_from_mapping,
     sweep_mapping,
 )
-from orchestrator.config.model import Allocation, Budget, Confirmation, Resources, SweepConfig
+from orchestrator.config.model import (
+    Allocation,
+    Budget,
+    Component,
+    Confirmation,
+    Preset,
+    Resources,
+    SweepConfig,
+    Weighting,
+)
 
 __all__ = [
     "Allocation",
     "Budget",
+    "Component",
     "Confirmation",
+    "Preset",
     "Resources",
     "SweepConfig",
+    "Weighting",
     "config_schema",
     "load_sweep",
     "resolved_yaml",

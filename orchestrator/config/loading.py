@@ -15,7 +15,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig
+from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig, Weighting
 from orchestrator.config.overrides import set_value
 from orchestrator.config.schema import check_sweep, sweep_section
 from orchestrator.config.task import placed
@@ -23,6 +23,7 @@ from orchestrator.config.yaml_source import Document, dump_yaml, read_yaml
 from orchestrator.errors import ConfigError, Problem, redact
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.errors import did_you_mean
+from trainables.evaluation import Evaluation
 from trainables.execution import Execution
 
 __all__ = [
@@ -77,9 +78,12 @@ def sweep_mapping(config: SweepConfig) -> dict[str, Any]:
         "space": config.space.to_mapping(),
         "finetune": _listed(config.fixed),
         "budget": dataclasses.asdict(config.budget),
-        "confirmation": dataclasses.asdict(config.confirmation),
+        "confirmation": _listed(dataclasses.asdict(config.confirmation)),
         "resources": dataclasses.asdict(config.resources),
         "execution": dataclasses.asdict(config.execution),
+        "evaluation": None if config.evaluation is None else dataclasses.asdict(config.evaluation),
+        "screen": config.screen,
+        "ranking": dataclasses.asdict(config.ranking),
         "tracking_uri": config.tracking_uri,
         "storage": config.storage,
         "seed": config.seed,
@@ -129,6 +133,7 @@ def _read(path_or_name: str | Path) -> Document:
 
 def _checked(document: Document) -> SweepConfig:
     values = check_sweep(document)
+    evaluation = values.pop("evaluation")
     values["storage"] = os.path.expanduser(values["storage"])
     return SweepConfig(
         tasks=tuple(TaskSpec(**placed(task)) for task in values.pop("tasks")),
@@ -138,5 +143,7 @@ def _checked(document: Document) -> SweepConfig:
         confirmation=Confirmation(**values.pop("confirmation")),
         resources=Resources(**values.pop("resources")),
         execution=Execution(**values.pop("execution")),
+        evaluation=None if evaluation is None else Evaluation(**evaluation),
+        ranking=Weighting(**values.pop("ranking")),
         **values,
     )

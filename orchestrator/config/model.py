@@ -8,12 +8,25 @@ from typing import Any, Literal
 
 from search_spaces import SEARCHABLE, SearchSpace, load_space
 from trainables.config import FinetuneConfig, TaskSpec
+from trainables.evaluation import Evaluation
 from trainables.execution import Execution
 
-__all__ = ["Allocation", "Auto", "Budget", "Confirmation", "Resources", "SweepConfig"]
+__all__ = [
+    "Allocation",
+    "Auto",
+    "Budget",
+    "Component",
+    "Confirmation",
+    "Preset",
+    "Resources",
+    "SweepConfig",
+    "Weighting",
+]
 
 Auto = Literal["auto"]
 Allocation = Literal["equal", "race"]
+Component = Literal["quality", "ease", "data_efficiency", "robustness"]
+Preset = Literal["default", "accuracy_only", "few_trials", "few_labels"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +60,23 @@ class Confirmation:
 
     seeds: int = 3
     """Fresh training seeds, in [1, 100]. Fewer than 3 give no useful interval."""
+
+    train_fracs: tuple[float, ...] = ()
+    """Shares of the training samples, each in (0, 1), on which the configuration is trained as well, with the
+    same seeds: the ranking's condition *few labels*. E.g. ``[0.1, 0.3]``; empty leaves it unmeasured."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weighting:
+    """What the ranking's score is made of: the same test metric under four conditions."""
+
+    preset: Preset = "default"
+    """``default`` weighs full tuning .6, few trials .2, few labels .1 and perturbed inputs .1;
+    ``accuracy_only`` full tuning alone; ``few_trials`` and ``few_labels`` lean to that side."""
+
+    weights: Mapping[Component, float] = field(default_factory=dict)
+    """In place of the preset's, each in [0, 1000]: ``quality`` (full tuning), ``ease`` (few trials),
+    ``data_efficiency`` (few labels) and ``robustness`` (perturbed inputs). Their sum does not matter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +129,16 @@ class SweepConfig:
 
     execution: Execution = field(default_factory=Execution)
     """How trials are computed: the cache of frozen activations, memory and compilation."""
+
+    evaluation: Evaluation | None = field(default_factory=Evaluation)
+    """What is measured of confirmations beyond their score; null is nothing."""
+
+    screen: bool = False
+    """Before the first trial, score every backbone without training it (LogME, H-score and the like, from its
+    frozen features), to be shown beside the ranking. Nothing is chosen or left out by these scores."""
+
+    ranking: Weighting = field(default_factory=Weighting)
+    """What the ranking's score is made of; ``rank`` can weigh a finished sweep anew."""
 
     tracking_uri: str = "auto"
     """Of MLflow: a server or a database; ``auto`` is a SQLite database in `storage`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from orchestrator.config.model import Component
 from orchestrator.config.rules import Relation, Report
 from orchestrator.config.yaml_source import Keys
 from search_spaces import Choice, IntRange, SearchSpace
@@ -15,6 +16,7 @@ from trainables.config import FinetuneConfig
 
 __all__ = [
     "at_most",
+    "augmented_images",
     "batch_fits",
     "blocks_exist",
     "blocks_said_once",
@@ -22,6 +24,7 @@ __all__ = [
     "modality_fits",
     "race_can_start",
     "searched_or_fixed",
+    "some_weight",
 ]
 
 
@@ -123,6 +126,30 @@ def classes_to_balance(values: Mapping[str, Any], keys: Keys, report: Report) ->
     if balanced and names:
         rule = f"must be none for a regression, which has no classes: task {', '.join(names)}"
         report.add((*keys, *where), rule, "balanced", "remove it")
+
+
+def augmented_images(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """Only images are augmented. What modality a task is of may show in its backbones alone."""
+    space = values.get("space")
+    searched = space.get("augmentation") if isinstance(space, SearchSpace) else None
+    where: Keys = ("finetune", "augmentation")
+    asked = [values.get("finetune", {}).get("augmentation", "none")]
+    if isinstance(searched, Choice):
+        where, asked = ("space", "augmentation"), [str(option) for option in searched.choice]
+    augmented = [option for option in asked if option != "none"]
+    names = [lookup(backbone).modality for backbone in values.get("backbones", ()) if backbone is not ABSENT]
+    taken = next((modality for modality in names if modality is not None), None)
+    for task in _tasks(values) if augmented else ():
+        modality = "image" if task.get("data") == "digits" else task.get("modality") or taken
+        if modality not in (None, "image"):
+            rule = f"must be none for {modality} data, as only images are augmented: task {task.get('name', '?')}"
+            report.add((*keys, *where), rule, augmented[0], "remove it")
+
+
+def some_weight(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """A score of nothing ranks nothing."""
+    if len(values) == len(get_args(Component)) and not any(values.values()):
+        report.add(keys, "must not all be 0", dict(values), "give one of them a weight, or remove some")
 
 
 def modality_fits(values: Mapping[str, Any], keys: Keys, report: Report) -> None:

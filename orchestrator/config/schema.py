@@ -8,9 +8,19 @@ from typing import Any, Final, get_args
 
 from orchestrator.config.field_docs import field_docs
 from orchestrator.config.locations import broken_storage, broken_tracking_uri
-from orchestrator.config.model import Allocation, Budget, Confirmation, Resources, SweepConfig
+from orchestrator.config.model import (
+    Allocation,
+    Budget,
+    Component,
+    Confirmation,
+    Preset,
+    Resources,
+    SweepConfig,
+    Weighting,
+)
 from orchestrator.config.relations import (
     at_most,
+    augmented_images,
     batch_fits,
     blocks_exist,
     blocks_said_once,
@@ -18,6 +28,7 @@ from orchestrator.config.relations import (
     modality_fits,
     race_can_start,
     searched_or_fixed,
+    some_weight,
 )
 from orchestrator.config.rules import (
     ListOf,
@@ -35,10 +46,12 @@ from orchestrator.config.values import (
     NAME,
     Fixed,
     Flag,
+    Numbers,
     Space,
     broken_backbone,
     broken_gpus,
     broken_name,
+    broken_part,
     full_name,
 )
 from orchestrator.config.yaml_source import Document
@@ -46,6 +59,7 @@ from orchestrator.errors import ConfigError
 from search_spaces import SEARCHABLE
 from search_spaces.errors import ABSENT
 from trainables.config import FinetuneConfig
+from trainables.evaluation import Evaluation, Perturbed
 from trainables.execution import ActivationCache, ActivationDtype, Execution
 
 __all__ = ["check_sweep", "sweep_section"]
@@ -81,9 +95,12 @@ def sweep_section() -> Section:
             "space": Space(),
             "finetune": _finetune_section(),
             "budget": _budget_section(),
-            "confirmation": _section(Confirmation, {"seeds": Scalar(kind=int, low=1, high=100)}),
+            "confirmation": _confirmation_section(),
             "resources": _resources_section(),
             "execution": _execution_section(),
+            "evaluation": Nullable(rule=_evaluation_section()),
+            "screen": Flag(),
+            "ranking": _ranking_section(),
             "tracking_uri": Text(broken=broken_tracking_uri),
             "storage": Text(broken=broken_storage),
             "seed": _SEED,
@@ -102,6 +119,11 @@ def sweep_section() -> Section:
             "max_epochs": "it belongs under budget",
             "race": "write budget: {allocation: race}",
             "cache": "it is execution.activation_cache",
+            "train_fracs": "it belongs under confirmation",
+            "metrics": "did you mean 'evaluation'?",
+            "perturbations": "it belongs under evaluation",
+            "weights": "it belongs under ranking",
+            "preset": "it belongs under ranking",
         },
         relations=(
             searched_or_fixed,
@@ -109,6 +131,7 @@ def sweep_section() -> Section:
             batch_fits,
             blocks_exist,
             classes_to_balance,
+            augmented_images,
             modality_fits,
             race_can_start,
         ),
@@ -127,6 +150,8 @@ def _checked_defaults(cls: type) -> dict[str, Any]:
         "confirmation": Confirmation,
         "resources": Resources,
         "execution": Execution,
+        "evaluation": Evaluation,
+        "ranking": Weighting,
     }
     checked = {name: dataclass_defaults(nested[name]) for name in nested if name in defaults}
     return {**defaults, **checked, **({"finetune": {}} if "finetune" in defaults else {})}
@@ -150,6 +175,62 @@ def _budget_section() -> Section:
             "race": "write allocation: race",
         },
         relations=(at_most("random_trials", "trials"), at_most("grace_epochs", "max_epochs")),
+    )
+
+
+def _confirmation_section() -> Section:
+    part = Scalar(kind=float, low=0, high=1, also=broken_part)
+    return _section(
+        Confirmation,
+        {"seeds": Scalar(kind=int, low=1, high=100), "train_fracs": Numbers(item=part)},
+        hints={
+            "num_seeds": "did you mean 'seeds'?",
+            "train_frac": "did you mean 'train_fracs'? A task's own train_frac belongs under tasks",
+            "fractions": "did you mean 'train_fracs'?",
+        },
+    )
+
+
+def _evaluation_section() -> Section:
+    count = Scalar(kind=int, low=0, high=10**6)
+    return _section(
+        Evaluation,
+        {
+            "perturbations": OneOf(options=get_args(Perturbed)),
+            "num_perturbed": Scalar(kind=int, low=1, high=10**6),
+            "num_attacked": count,
+            "num_explained": Scalar(kind=int, low=0, high=10**4),
+            "num_drifted": count,
+        },
+        hints={
+            "robustness": "did you mean 'perturbations'?",
+            "explain": "did you mean 'num_explained'?",
+            "attacks": "did you mean 'num_attacked'?",
+            "drift": "did you mean 'num_drifted'?",
+            "screen": "it is the sweep's own key screen",
+            "train_fracs": "it belongs under confirmation",
+        },
+    )
+
+
+def _ranking_section() -> Section:
+    names = get_args(Component)
+    weights = Section(
+        rules={name: Scalar(kind=float, low=0, high=1000) for name in names},
+        defaults=dict.fromkeys(names, ABSENT),
+        hints={
+            "accuracy": "did you mean 'quality'?",
+            "few_trials": "did you mean 'ease'?",
+            "few_labels": "did you mean 'data_efficiency'?",
+            "perturbed": "did you mean 'robustness'?",
+            "cost": "cost stays on its own axis and has no weight",
+        },
+        relations=(some_weight,),
+    )
+    return _section(
+        Weighting,
+        {"preset": OneOf(options=get_args(Preset)), "weights": weights},
+        hints={name: f"write weights: {{{name}: ...}}" for name in names},
     )
 
 

@@ -18,7 +18,18 @@ from search_spaces.searchable import FREEZE_DEPTH, broken_rule, options
 from trainables.catalog import SOURCES, lookup
 from trainables.errors import UnknownName, did_you_mean
 
-__all__ = ["NAME", "Fixed", "Flag", "Space", "broken_backbone", "broken_gpus", "broken_name", "full_name"]
+__all__ = [
+    "NAME",
+    "Fixed",
+    "Flag",
+    "Numbers",
+    "Space",
+    "broken_backbone",
+    "broken_gpus",
+    "broken_name",
+    "broken_part",
+    "full_name",
+]
 
 NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 """Of sweeps and tasks: they become folders, MLflow experiments and parts of study keys."""
@@ -88,6 +99,27 @@ class Flag:
         return {"type": "boolean"}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numbers:
+    """A list of different numbers, possibly empty. Its checked form is a tuple."""
+
+    item: Scalar
+
+    def check(self, value: object, keys: Keys, report: Report) -> Any:
+        if not isinstance(value, list | tuple):
+            hint = f"write [{value}]" if isinstance(value, int | float) else ""
+            report.add(keys, "must be a list of numbers", value, hint)
+            return ABSENT
+        items = [self.item.check(item, (*keys, index), report) for index, item in enumerate(value)]
+        repeated = [index for index, item in enumerate(items) if item is not ABSENT and item in items[:index]]
+        for index in repeated:
+            report.add((*keys, index), "must not repeat a number", items[index])
+        return ABSENT if repeated or ABSENT in items else tuple(items)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.item.schema(), "uniqueItems": True}
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """The name of a shipped space, or a mapping of parameters."""
@@ -141,3 +173,8 @@ def broken_gpus(gpus: float) -> tuple[str, str] | None:
     if gpus < 1 or gpus == int(gpus):
         return None
     return "must be auto, 0, a fraction below 1, or a whole number", f"{int(gpus)} or {int(gpus) + 1}"
+
+
+def broken_part(share: float) -> tuple[str, str] | None:
+    """Of a whole that is trained on anyway."""
+    return None if 0 < share < 1 else ("must be in (0, 1)", "all samples are what confirmations are trained on")

@@ -14,8 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from orchestrator.display.fitting import Column, fitting_table
+from orchestrator.evaluated import Evaluated
 from orchestrator.plan import Plan
 from orchestrator.recorder import Row
+from orchestrator.request import SEARCHED
 from orchestrator.tracking.color import colors
 from orchestrator.tracking.naming import blocks_text, short_names
 
@@ -29,7 +31,7 @@ class Board(Protocol):
     def say(self, message: str) -> None: ...
     def run_started(self, run: Row) -> None: ...
     def epoch(self, row: Row) -> None: ...
-    def run_finished(self, trial: Row, test: Row | None) -> None: ...
+    def run_finished(self, trial: Row, test: Row | None, evaluated: Evaluated | None) -> None: ...
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class _Progress:
     counts: dict[str, int] = field(default_factory=lambda: {"completed": 0, "stopped": 0, "failed": 0})
     running: int = 0
     num_confirmed: int = 0
+    num_reduced: int = 0
     best: Mapping[str, Any] | None = None
 
     @property
@@ -51,9 +54,11 @@ class _Progress:
     def finish(self, trial: Row) -> None:
         self.running -= 1
         self.counts[trial["state"]] += 1
-        if trial["phase"] == "confirmation":
-            self.num_confirmed += 1
-        elif trial["val_score"] is not None and (self.best is None or trial["val_score"] > self.best["val_score"]):
+        self.num_confirmed += trial["phase"] == "confirmation"
+        self.num_reduced += trial["phase"] == "reduced"
+        if trial["phase"] not in SEARCHED:
+            return
+        if trial["val_score"] is not None and (self.best is None or trial["val_score"] > self.best["val_score"]):
             self.best = trial
 
 
@@ -72,7 +77,9 @@ class _Progresses:
             )
             for study in plan.studies
         }
+        self.any_reduced = any(study.reduced_runs for study in plan.studies)
         self._started: float | None = None
+        self._told: set[str] = set()
 
     @property
     def total(self) -> int:
@@ -96,6 +103,15 @@ class _Progresses:
         self._started = self._started or time.perf_counter()
         self.studies[run["study"]].running += 1
 
+    def news(self, evaluated: Evaluated | None) -> list[str]:
+        """What could not be evaluated, once for each study: its confirmations fail alike."""
+        if evaluated is None:
+            return []
+        lines = [f"{self.studies[evaluated.study].name}: {failure}" for failure in evaluated.failures]
+        new = [line for line in lines if line not in self._told]
+        self._told.update(new)
+        return new
+
 
 class LineBoard:
     """A line per finished run: for logs, pipes and CI."""
@@ -117,9 +133,11 @@ class LineBoard:
     def epoch(self, row: Row) -> None:
         """Nothing: a line per epoch would drown the log."""
 
-    def run_finished(self, trial: Row, test: Row | None) -> None:
+    def run_finished(self, trial: Row, test: Row | None, evaluated: Evaluated | None) -> None:
         progress = self._progresses.studies[trial["study"]]
         progress.finish(trial)
+        for line in self._progresses.news(evaluated):
+            self.say(line)
         if self._quiet:
             return
         width = len(str(self._progresses.total))
@@ -152,8 +170,10 @@ class LiveBoard:
     def epoch(self, row: Row) -> None:
         """The table shows finished runs; it redraws by itself."""
 
-    def run_finished(self, trial: Row, test: Row | None) -> None:
+    def run_finished(self, trial: Row, test: Row | None, evaluated: Evaluated | None) -> None:
         self._progresses.studies[trial["study"]].finish(trial)
+        for line in self._progresses.news(evaluated):
+            self.say(line)
         if trial["error"]:
             name = self._progresses.studies[trial["study"]].name
             self.say(f"{name} #{trial['number']} failed: {trial['error']}")
@@ -176,6 +196,7 @@ class LiveBoard:
             ProgressBar(total=study.total, completed=study.ended, width=12, complete_style=study.color)
             for study in studies
         ]
+        reduced = Column(header="less", cells=[str(study.num_reduced) for study in studies], rank=6)
         columns = (
             Column(header="backbone", cells=names, rank=0, justify="left"),
             Column(
@@ -191,6 +212,7 @@ class LiveBoard:
             Column(header="stop", cells=counted("stopped"), rank=5),
             Column(header="fail", cells=failed, rank=2),
             Column(header="conf", cells=[str(study.num_confirmed) for study in studies], rank=6),
+            *([reduced] if self._progresses.any_reduced else []),
             Column(header="", cells=bars, rank=3),
         )
         return Group(fitting_table(columns, self._console.width), Text(self._footer(), style="dim"))
@@ -213,7 +235,8 @@ def describe(trial: Row) -> str:
     """Depth or window, and learning rates, as short as they can be said."""
     tuned = "" if trial["learning_rate"] is None else f", lr {rate(trial['learning_rate'])}"
     verb = "tune" if trial["tune_stop"] < trial["num_blocks"] else "freeze"
-    return f"{verb} {depth(trial)}{tuned}, head lr {rate(trial['head_learning_rate'])}"
+    share = f", {100 * trial['train_frac']:g} % of the samples" if trial["train_frac"] < 1 else ""
+    return f"{verb} {depth(trial)}{tuned}, head lr {rate(trial['head_learning_rate'])}{share}"
 
 
 def depth(trial: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from rich.console import Console
@@ -10,23 +11,45 @@ from rich.table import Table
 
 from orchestrator.display.board import describe, rate
 from orchestrator.display.fitting import Column, fitting_table
-from orchestrator.ranking import Ranking
+from orchestrator.ranking import Comparison, Ranking, aggregate
 from orchestrator.tracking.naming import blocks_text, short_names
 
-__all__ = ["print_ranking", "print_runs", "print_sweeps"]
+__all__ = ["print_comparison", "print_ranking", "print_runs", "print_sweeps"]
 
 _METRICS: Final = {"r2": "R²"}
+_CONDITIONS: Final = {
+    "ease": "few\ntrials",
+    "data_efficiency": "few\nlabels",
+    "robustness": "perturbed\ninputs",
+}
 
 
 def print_ranking(ranking: Ranking, console: Console) -> None:
-    """One table per task, best first, then the verdict in words."""
+    """One table per task, best first, then the verdict in words; over several tasks one more."""
     rows = ranking.table.to_pylist()
     for verdict in ranking.verdicts:
         of_task = [row for row in rows if row["task"] == verdict.task]
         console.print(_ranking_table(verdict.task, of_task, console.width))
-        for sentence in verdict.sentences:
-            console.print(sentence, highlight=False, markup=False, soft_wrap=not console.is_terminal)
-        console.print()
+        _print_sentences(verdict.sentences, console)
+    if len(ranking.scores) > 1:
+        over_all = aggregate(ranking)
+        console.print(_aggregate_table(over_all.table.to_pylist(), len(ranking.scores), console.width))
+        _print_sentences(over_all.sentences, console)
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """One table per task, then what moved in words."""
+    rows = comparison.table.to_pylist()
+    for task in dict.fromkeys(row["task"] for row in rows):
+        of_task = [row for row in rows if row["task"] == task]
+        console.print(_comparison_table(task, of_task, console.width))
+    _print_sentences(comparison.sentences, console)
+
+
+def _print_sentences(sentences: Iterable[str], console: Console) -> None:
+    for sentence in sentences:
+        console.print(sentence, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    console.print()
 
 
 def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> Table:
@@ -34,31 +57,124 @@ def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> 
     names = short_names([row["backbone"] for row in rows])
     num_test = next((row["num_test"] for row in rows if row["num_test"]), None)
     metric = next((row["test_metric"] for row in rows if row["test_metric"]), "score")
-
-    def each(cell: Callable[[Mapping[str, Any]], str]) -> list[str]:
-        return [cell(row) for row in rows]
-
-    columns = (
-        Column(header="rank", cells=each(_rank), rank=0),
-        Column(header="backbone", cells=each(lambda row: names[row["backbone"]]), rank=0, justify="left"),
-        Column(header="score", cells=each(lambda row: points(row["score"])), rank=0),
-        Column(header="95 %", cells=each(_interval), rank=1),
-        Column(header=f"test {_METRICS.get(metric, metric)}\n(n = {num_test})", cells=each(_confirmed), rank=3),
+    tested = f"test {_METRICS.get(metric, metric)}" + ("" if num_test is None else f"\n(n = {num_test})")
+    each = partial(_each, rows)
+    # What was never measured has no column.
+    conditions = [
+        Column(header=header, cells=each(_points_of(name)), rank=2)
+        for name, header in _CONDITIONS.items()
+        if any(row[name] is not None for row in rows)
+    ]
+    tried = (
         Column(header="freeze\ndepth", cells=each(_depth), rank=1),
         Column(header="lr", cells=each(lambda row: rate(row["best_learning_rate"])), rank=2),
         Column(header="head lr", cells=each(lambda row: rate(row["best_head_learning_rate"])), rank=5),
         Column(header="trials\n(stopped)", cells=each(_trials), rank=6),
         Column(header="cost s", cells=each(_cost), rank=4),
     )
+    columns = (
+        Column(header="rank", cells=each(_rank), rank=0),
+        Column(header="backbone", cells=each(lambda row: names[row["backbone"]]), rank=0, justify="left"),
+        Column(header="score", cells=each(lambda row: points(row["score"])), rank=0),
+        Column(header="95 %", cells=each(_interval), rank=1),
+        Column(header="as\nfound", cells=each(_found), rank=5),
+        Column(header="P(best)", cells=each(lambda row: _percent(row["p_best"])), rank=3),
+        Column(header=tested, cells=each(_confirmed), rank=3),
+        *conditions,
+        *(tried if any(row["num_trials"] for row in rows) else ()),
+    )
     return fitting_table(columns, width, title=f"{task}: adaptability in points, chance 0, perfect 100")
 
 
+def _aggregate_table(rows: Sequence[Mapping[str, Any]], num_tasks: int, width: int) -> Table:
+    names = short_names([row["backbone"] for row in rows])
+    each = partial(_each, rows)
+    columns = (
+        Column(header="rank", cells=each(_rank), rank=0),
+        Column(header="backbone", cells=each(lambda row: names[row["backbone"]]), rank=0, justify="left"),
+        Column(header="mean", cells=each(lambda row: points(row["anchored_mean"])), rank=0),
+        Column(header="95 %", cells=each(_interval), rank=1),
+        Column(header="z-score", cells=each(lambda row: _signed(row["mean_z_score"])), rank=3),
+        Column(header="mean\nrank", cells=each(lambda row: _plain(row["mean_rank"])), rank=2),
+        Column(header="Bradley-\nTerry", cells=each(lambda row: _signed(row["bradley_terry"])), rank=3),
+        Column(header="missing", cells=each(lambda row: ", ".join(row["missing_tasks"]) or "-"), rank=4),
+    )
+    return fitting_table(columns, width, title=f"all {num_tasks} tasks: mean adaptability in points")
+
+
+def _comparison_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+    names = short_names([row["backbone"] for row in rows])
+    each = partial(_each, rows)
+    columns = (
+        Column(header="backbone", cells=each(lambda row: names[row["backbone"]]), rank=0, justify="left"),
+        Column(header="rank\na", cells=each(lambda row: _places(row, "a")), rank=0),
+        Column(header="rank\nb", cells=each(lambda row: _places(row, "b")), rank=0),
+        Column(header="moved", cells=each(_moved), rank=1),
+        Column(header="score\na", cells=each(lambda row: points(row["score_a"])), rank=1),
+        Column(header="score\nb", cells=each(lambda row: points(row["score_b"])), rank=1),
+        Column(header="b - a", cells=each(lambda row: _signed(row["difference"], 100)), rank=0),
+        Column(header="95 %", cells=each(_difference), rank=0),
+    )
+    return fitting_table(columns, width, title=f"{task}: from a to b, in points")
+
+
+def _points_of(column: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda row: points(row[column])
+
+
+def _each(rows: Sequence[Mapping[str, Any]], cell: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    return [cell(row) for row in rows]
+
+
 def _rank(row: Mapping[str, Any]) -> str:
-    """``1-3`` where the ranks cannot be told apart, ``-`` where there is too little to rank."""
+    """``1-3`` where the ranks cannot be told apart, ``2 ?`` where nothing but the order is known, ``-`` where there
+    is too little to rank."""
     low, high = row["rank_low"], row["rank_high"]
+    if low is None:
+        return "-" if row["rank"] is None else f"{row['rank']} ?"
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _found(row: Mapping[str, Any]) -> str:
+    """The same of the tuned configurations as they were found, without what more tuning might find."""
+    low, high = row["found_rank_low"], row["found_rank_high"]
     if low is None:
         return "-"
     return str(low) if low == high else f"{low}-{high}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _places(row: Mapping[str, Any], side: str) -> str:
+    if row[f"rank_{side}"] is None:
+        return "-"
+    low, high = row[f"rank_low_{side}"], row[f"rank_high_{side}"]
+    if low is None:
+        return f"{row[f'rank_{side}']} ?"
+    return str(low) if low == high else f"{row[f'rank_{side}']} ({low}-{high})"
+
+
+def _moved(row: Mapping[str, Any]) -> str:
+    if row["rank_change"] is None:
+        return f"only {row['status'][-1]}"
+    if not row["rank_change"]:
+        return "="
+    return f"{-row['rank_change']:+d}" + (" !" if row["moved"] else "")
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    low, high = row["difference_low"], row["difference_high"]
+    return "-" if low is None else f"{_signed(low, 100)} to {_signed(high, 100)}"
+
+
+def _signed(value: float | None, scale: float = 1.0) -> str:
+    return "-" if value is None else f"{scale * value:+.{1 if scale > 1 else 2}f}"
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:

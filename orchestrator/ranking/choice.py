@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.ranking.study import InvalidTable, Run, read_runs
+from orchestrator.ranking.runs import Run, Runs
+from orchestrator.ranking.study import InvalidTable, read_runs
 from orchestrator.ranking.surface import Array, embed, fit, lowest
 
 __all__ = ["MOST_RUNS", "NoCompletedTrial", "choose", "choose_run", "coordinates", "even_share"]
 
-MOST_RUNS: Final = 250
-"""What a surface is fitted to, as its cost grows with the cube of the runs: half a second for this many."""
+MOST_RUNS: Final = 128
+"""What a surface is fitted to, as its cost grows with the cube of the runs: a tenth of a second for this many."""
 
 
 class NoCompletedTrial(OrchestratorError, ValueError):
@@ -38,39 +39,36 @@ def choose(trials: pa.Table) -> int:
     column that TRIALS has not (such as a test score), or an impossible value. Both are ValueErrors.
     """
     runs = read_runs(trials)
-    studies = sorted({run.study for run in runs})
+    studies = sorted(runs.distinct("study"))
     if len(studies) > 1:
         raise InvalidTable(f"choose reads one study, got {len(studies)}: {studies[:3]}")
     return choose_run(runs).number
 
 
-def choose_run(runs: Sequence[Run]) -> Run:
-    """`choose` on runs already read. Raises NoCompletedTrial."""
-    tried = sorted((run for run in runs if run.phase != "confirmation" and run.scored), key=lambda run: run.number)
+def choose_run(runs: Runs) -> Run:
+    """`choose` on the runs of one study, by number. Raises NoCompletedTrial."""
+    tried = runs.search.scored
     if not tried:
         name = repr(runs[0].study) if runs else "the study"
         raise NoCompletedTrial(f"{name}: no completed search trial among {len(runs)} runs")
     asked = even_share(tried)
     # Of more runs than are asked, the surface judges those that did best by themselves.
-    candidates = sorted(sorted(tried, key=_own_score, reverse=True)[:MOST_RUNS], key=lambda run: run.number)
+    best = np.argsort(-tried.numbers_in("val_score"), kind="stable")[:MOST_RUNS]
+    candidates = tried.at(np.sort(best))
     scores = np.array([run.val_score for run in asked], dtype=np.float64)
-    surface = fit(coordinates(asked), scores, low=lowest(tried[0].metric))
+    surface = fit(coordinates(asked), scores, low=lowest(asked[0].metric))
     # Rounded far below any meaning: equal configurations tie instead of differing in the last bit.
     smoothed = np.round(surface.mean(coordinates(candidates)), 12)
     return candidates[int(np.argmax(smoothed))]
 
 
-def even_share(runs: Sequence[Run]) -> list[Run]:
+def even_share(runs: Runs) -> list[Run]:
     """At most MOST_RUNS of the runs, in their order: every one, or evenly spaced ones.
 
     Taken without a look at their scores, so that a surface is no more optimistic than with all.
     """
     places = np.linspace(0, len(runs) - 1, min(len(runs), MOST_RUNS)).round().astype(int)
-    return [runs[place] for place in places]
-
-
-def _own_score(run: Run) -> float:
-    return -np.inf if run.val_score is None else run.val_score
+    return list(runs.at(places))
 
 
 def coordinates(runs: Sequence[Run]) -> Array:

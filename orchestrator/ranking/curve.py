@@ -17,53 +17,66 @@ from scipy.special import gammaln
 from orchestrator.ranking.study import Run
 from orchestrator.ranking.surface import Array, embed
 
-__all__ = ["CURVE_AT", "expected_best", "random_configurations", "replay", "slice_curve"]
+__all__ = ["CURVE_AT", "expected_best", "random_configurations", "random_runs", "replay", "slice_curve", "widened"]
 
-CURVE_AT = (1, 2, 4, 8)
+CURVE_AT: tuple[int, ...] = (1, 2, 4, 8)
 
 
-def expected_best(val_scores: Array, test_scores: Array, n: int) -> Array:
+def expected_best(val_scores: Array, test_scores: Array, at: Sequence[int]) -> Array:
     """Mean test score of the validation-best of n over all n-subsets of N trials: an unbiased U-statistic.
 
     sum_i C(i-1, n-1) / C(N, n) test_(i), sorted by validation score (Tang et al. 2020, arXiv:2004.13705, with
     the test score in place of the maximum). Equal validation scores are broken by position.
 
-    val_scores, test_scores: shape (..., N), iid trials in the last axis. Returns shape (...).
-    Raises ValueError unless 1 <= n <= N.
+    val_scores, test_scores: shape (..., N), iid trials in the last axis. at: the numbers n. Returns shape
+    (..., len(at)). Raises ValueError unless 1 <= n <= N.
     """
     size = val_scores.shape[-1]
-    if not 1 <= n <= size:
-        raise ValueError(f"the best of {n} is undefined with {size} trials")
+    if not all(1 <= n <= size for n in at):
+        raise ValueError(f"the best of {max(at)} is undefined with {size} trials")
     order = np.argsort(val_scores, axis=-1, kind="stable")
     ranked = np.take_along_axis(test_scores, order, axis=-1)
+    best: Array = ranked @ np.stack([_weights(size, n) for n in at], axis=-1)
+    return best
+
+
+def _weights(size: int, n: int) -> Array:
+    """Of the trials from worst to best: how likely each is to be the best of n. Sums to 1."""
     place = np.arange(n, size + 1, dtype=np.float64)  # the best of n is never among the n - 1 worst
     log_weight = _log_choose(place - 1, n - 1) - _log_choose(np.float64(size), n)
     weights = np.zeros(size)
     weights[n - 1 :] = np.exp(log_weight)
-    best: Array = ranked @ (weights / weights.sum())
-    return best
+    scaled: Array = weights / weights.sum()
+    return scaled
 
 
-def slice_curve(val_scores: Sequence[float], test_scores: Sequence[float]) -> dict[int, float]:
-    """The model-free check of `replay`: the curve from a study's completed random trials alone.
+def slice_curve(val_scores: npt.ArrayLike, test_scores: npt.ArrayLike, at: Sequence[int] = CURVE_AT) -> Array:
+    """The model-free check of `replay`: the curve from a study's random trials alone.
 
-    n -> expected test score (metric's unit), for the n of CURVE_AT that the number of trials allows.
+    Expected test scores (metric's unit) at those of `at` that the number of trials allows, which rise.
     """
     val, test = np.asarray(val_scores, dtype=np.float64), np.asarray(test_scores, dtype=np.float64)
-    return {n: float(expected_best(val, test, n)) for n in CURVE_AT if n <= len(val)}
+    return expected_best(val, test, [n for n in at if n <= len(val)])
 
 
-def replay(surface: Array, seed_sds: Array, val_noise: float, rng: np.random.Generator) -> Array:
-    """Random search replayed on draws of the surface: shape (draws, len(CURVE_AT)), metric's unit.
+def replay(
+    surface: Array, seed_sds: Array, val_noise: float, rng: np.random.Generator, at: Sequence[int] = CURVE_AT
+) -> Array:
+    """Random search replayed on draws of the surface: shape (draws, len(at)), metric's unit.
 
-    surface: (draws, M), the noise-free score at M random configurations, M >= 8. seed_sds: (draws,), sd
+    surface: (draws, M), the noise-free score at M random configurations, M >= max(at). seed_sds: (draws,), sd
     between seeds. val_noise: variance that the finite validation set adds to one run's validation score. A
     lucky seed shows on both sets, a lucky validation example on one: picking by validation keeps the first
     and loses the second.
     """
     runs = surface + seed_sds[:, None] * rng.standard_normal(surface.shape)
     seen = runs + math.sqrt(val_noise) * rng.standard_normal(surface.shape)
-    return np.stack([expected_best(seen, runs, n) for n in CURVE_AT], axis=-1)
+    return expected_best(seen, runs, at)
+
+
+def random_runs(search: Sequence[Run]) -> list[Run]:
+    """The random trials of a search, whatever became of them; without any, all of it stands in."""
+    return [run for run in search if run.phase == "random"] or list(search)
 
 
 def random_configurations(search: Sequence[Run], num: int, rng: np.random.Generator) -> Array:
@@ -71,11 +84,12 @@ def random_configurations(search: Sequence[Run], num: int, rng: np.random.Genera
 
     The space is not in the tables, but its random trials are, whatever became of them: failed and stopped
     ones tell where the search was allowed to look. Each range is the sample's own, widened by range / (N - 1)
-    on both sides, the unbiased estimate for a uniform sample. Depths are whole blocks and the deepest
-    possible one has no learning rate, as in the search. Windows of blocks, which are few and of which some
-    may never have been drawn, come from those that were. Without random trials every search trial stands in.
+    on both sides, the unbiased estimate for a uniform sample. Depths are whole blocks; the deepest possible one,
+    which is drawn only if it was before, has no learning rate, as in the search. Windows of blocks, which are few
+    and of which some may never have been drawn, come from those that were. Without random trials every search
+    trial stands in.
     """
-    drawn = [run for run in search if run.phase == "random"] or list(search)
+    drawn = random_runs(search)
     num_blocks = drawn[0].num_blocks
     depth, stop = _blocks(drawn, num, rng)
     rates = [math.log10(run.learning_rate) for run in drawn if run.learning_rate is not None]
@@ -96,13 +110,22 @@ def _blocks(drawn: Sequence[Run], num: int, rng: np.random.Generator) -> tuple[A
         return starts, stops
     depths = _uniform([float(run.freeze_depth) for run in drawn], num, rng)
     (end,) = ends
-    return np.clip(np.rint(depths), 0, drawn[0].num_blocks), np.full(num, float(end))
+    # A linear probe is no deeper depth but another way to train: one that was never drawn is in nobody's space.
+    deepest = max(run.freeze_depth for run in drawn)
+    most = drawn[0].num_blocks - (deepest < drawn[0].num_blocks)
+    return np.clip(np.rint(depths), 0, most), np.full(num, float(end))
+
+
+def widened(sample: Sequence[float]) -> tuple[float, float]:
+    """The ends of the range that a uniform sample came from, estimated without bias."""
+    low, high = min(sample), max(sample)
+    margin = (high - low) / (len(sample) - 1) if len(sample) > 1 else 0.0
+    return low - margin, high + margin
 
 
 def _uniform(sample: Sequence[float], num: int, rng: np.random.Generator) -> Array:
-    low, high = min(sample), max(sample)
-    margin = (high - low) / (len(sample) - 1) if len(sample) > 1 else 0.0
-    return rng.uniform(0.0, 1.0, num) * (high - low + 2 * margin) + low - margin
+    low, high = widened(sample)
+    return rng.uniform(0.0, 1.0, num) * (high - low) + low
 
 
 def _log_choose(total: npt.NDArray[np.float64] | np.float64, chosen: int) -> Array:

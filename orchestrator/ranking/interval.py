@@ -18,6 +18,7 @@ __all__ = [
     "examples_covariance",
     "joint_draws",
     "nearest_psd",
+    "paired_covariance",
     "run_noise",
     "simultaneous",
 ]
@@ -47,12 +48,18 @@ def examples_covariance(scores: Sequence[Array]) -> Array:
     between runs is removed: seeds are counted elsewhere. A backbone's own variance depends on no other
     backbone. Not necessarily positive semidefinite.
     """
-    num_test = scores[0].shape[1]
     means = np.stack([runs.mean(axis=0) for runs in scores])
+    return paired_covariance(means, np.array([run_noise(runs) / len(runs) for runs in scores]))
+
+
+def paired_covariance(means: Array, noise: Array) -> Array:
+    """`examples_covariance` of what each example adds to each backbone's score, (K, num_test), with the variance
+    between runs that is in each of these numbers, (K,): shape (K, K)."""
+    num_test = means.shape[1]
     centred = means - means.mean(axis=1, keepdims=True)
     covariance: Array = centred @ centred.T / max(num_test - 1, 1)
-    for row, runs in enumerate(scores):
-        covariance[row, row] = max(covariance[row, row] - run_noise(runs) / len(runs), 0.0)
+    diagonal = np.arange(len(means))
+    covariance[diagonal, diagonal] = np.maximum(np.diag(covariance) - noise, 0.0)
     covariance /= num_test
     return covariance
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["COMPONENTS", "DEFAULT_WEIGHTS", "MEASURED", "RaceEnd", "RankingOptions"]
+__all__ = ["COMPONENTS", "DEFAULT_WEIGHTS", "PRESETS", "RaceEnd", "RankingOptions"]
 
 COMPONENTS = ("quality", "ease", "data_efficiency", "robustness")
-MEASURED = ("quality", "ease")  # what the tables hold today; the others are named and dropped for all alike
-DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"quality": 0.60, "ease": 0.20, "data_efficiency": 0.10, "robustness": 0.10}
+
+
+def _weights(*values: float) -> Mapping[str, float]:
+    return MappingProxyType(dict(zip(COMPONENTS, values, strict=True)))
+
+
+PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "default": _weights(0.60, 0.20, 0.10, 0.10),
+        "accuracy_only": _weights(1.0, 0.0, 0.0, 0.0),
+        "few_trials": _weights(0.40, 0.50, 0.0, 0.10),
+        "few_labels": _weights(0.40, 0.10, 0.40, 0.10),
+    }
 )
+"""Weights by the use that they stand for: the share of it under full tuning, few trials, few labels and
+perturbed inputs."""
+
+DEFAULT_WEIGHTS = PRESETS["default"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +49,8 @@ class RankingOptions:
     """
 
     weights: Mapping[str, float] = field(default_factory=lambda: DEFAULT_WEIGHTS)
-    """Component -> weight, >= 0. The weight of a component that was not measured is spread over the rest."""
+    """Component -> weight, >= 0, one of PRESETS or others. What is left out weighs nothing. The weight of a
+    component that was not measured for every ranked backbone of a task is spread over the rest, for all alike."""
 
     eps: float = 0.005
     """Practical margin: a difference below it is no difference to a user. Fraction of score, >= 0."""
@@ -53,8 +68,8 @@ class RankingOptions:
             for name, weight in self.weights.items()
             if not (math.isfinite(weight) and weight >= 0)
         ]
-        if not problems and not sum(self.weights.get(name, 0.0) for name in MEASURED) > 0:
-            problems.append(f"no weight on what is measured ({', '.join(MEASURED)})")
+        if not problems and not sum(self.weights.values()) > 0:
+            problems.append(f"no weight above 0; one of {', '.join(COMPONENTS)} needs one")
         if not (math.isfinite(self.eps) and self.eps >= 0):
             problems.append(f"eps is {self.eps}, must be >= 0")
         if not 0.5 < self.confidence < 1:
@@ -64,7 +79,13 @@ class RankingOptions:
         if problems:
             raise ValueError("RankingOptions: " + "; ".join(problems))
 
-    def shares(self) -> dict[str, float]:
-        """Weights of the measured components, summing to 1: the same for every backbone."""
-        total = sum(self.weights.get(name, 0.0) for name in MEASURED)
-        return {name: self.weights.get(name, 0.0) / total for name in MEASURED}
+    def shares(self, measured: Sequence[str]) -> dict[str, float]:
+        """Weights of all COMPONENTS, 0 for what was not measured, summing to 1: the same for every backbone.
+
+        When nothing that was measured has a weight, quality takes it all: it is always measured.
+        """
+        kept = {name: self.weights.get(name, 0.0) if name in measured else 0.0 for name in COMPONENTS}
+        if not any(kept.values()):
+            kept["quality"] = 1.0
+        total = sum(kept.values())
+        return {name: weight / total for name, weight in kept.items()}

@@ -17,8 +17,9 @@ def study_row(item: Evidence) -> dict[str, Any]:
     study, chosen = item.study, item.chosen
     scores = [result.score for result in item.results]
     result = next(iter(study.tests.values()), None)
-    costs = [run.duration_s for run in study.runs if run.duration_s is not None]
-    states = [run.state for run in study.search]
+    costs = study.runs.numbers_in("duration_s")
+    costs = costs[np.isfinite(costs)]
+    search = study.search
     row: dict[str, Any] = {
         "task": study.task,
         "backbone": study.backbone,
@@ -31,11 +32,11 @@ def study_row(item: Evidence) -> dict[str, Any]:
         "test_metric": result.metric if result else study.runs[0].metric,
         "chance": result.chance if result else None,
         "num_test": result.example_scores.size if result else None,
-        "num_trials": len(states),
-        "num_completed": states.count("completed"),
-        "num_stopped": states.count("stopped"),
-        "num_failed": states.count("failed"),
-        "cost_s": math.fsum(costs) if costs else None,
+        "num_trials": len(search),
+        "num_completed": int(search.among("state", ["completed"]).sum()),
+        "num_stopped": int(search.among("state", ["stopped"]).sum()),
+        "num_failed": int(search.among("state", ["failed"]).sum()),
+        "cost_s": math.fsum(costs) if len(costs) else None,
     }
     if chosen is not None:
         again = [run.duration_s for run in [*item.confirmed, chosen] if run.duration_s is not None]

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from orchestrator.ranking.choice import NoCompletedTrial, choose_run, coordinates, even_share
 from orchestrator.ranking.curve import random_configurations, replay
 from orchestrator.ranking.interval import run_noise
-from orchestrator.ranking.study import Run, Study, TestResult, collapsed
-from orchestrator.ranking.surface import FLOOR, Array, fit, lowest
+from orchestrator.ranking.runs import Run, TestResult, collapsed
+from orchestrator.ranking.study import Study
+from orchestrator.ranking.surface import FLOOR, Array, Surface, fit, lowest
 
 __all__ = [
     "FLOOR",
@@ -25,8 +26,10 @@ __all__ = [
     "Estimate",
     "Evidence",
     "estimate",
+    "fit_evidence",
     "gather",
     "normalise",
+    "validation_noise",
 ]
 
 MIN_CONFIRMATIONS = 2
@@ -92,7 +95,7 @@ def gather(study: Study) -> Evidence:
     here = [run for run in measured if run.configuration == chosen.configuration]
     fell = collapsed([study.tests[run.number].score for run in here])
     confirmed = tuple(run for run, out in zip(here, fell, strict=True) if not out)
-    num_completed = sum(run.scored for run in study.search)
+    num_completed = len(study.search.scored)
     reasons = []
     if num_completed < MIN_COMPLETED:
         reasons.append(f"{num_completed} completed search trials, at least {MIN_COMPLETED} are needed")
@@ -122,15 +125,19 @@ def _confirmed_configuration(study: Study, measured: Sequence[Run], chosen: Run)
         counts[run.configuration] = counts.get(run.configuration, 0) + 1
     if counts.get(chosen.configuration, 0) >= MIN_CONFIRMATIONS:
         return chosen
-    tried = [run for run in study.search if run.scored]
-    return max([chosen, *tried], key=lambda run: counts.get(run.configuration, 0))  # the first of equals
+    tried = study.search.scored
+    # Two equal configurations have equal rates: of very many trials few need a closer look.
+    alike = np.isin(tried.numbers_in("head_learning_rate"), [run.head_learning_rate for run in measured])
+    among: list[Run] = [chosen, *tried.at(alike)]
+    return max(among, key=lambda run: counts.get(run.configuration, 0))  # the first of equals
 
 
 def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Estimate:
     """Score a study whose evidence is sufficient (`reason` is None).
 
-    shares: weights of "quality" and "ease", summing to 1. The same seed serves every study: equal tables give
-    equal scores, and differences between studies carry less Monte-Carlo noise.
+    shares: weights of "quality" and "ease" in the score, summing to at most 1; the rest of it belongs to other
+    conditions, which a better configuration would raise as it raises quality. The same seed serves every study:
+    equal tables give equal scores, and differences between studies carry less Monte-Carlo noise.
 
     Quality is the posterior mean of the test surface at the chosen configuration, from the confirmations and
     the search trials around it. Ease is the mean of the replayed tuning curve at 1, 2, 4 and 8 random trials.
@@ -139,21 +146,17 @@ def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Esti
     study, chosen = evidence.study, evidence.chosen
     assert chosen is not None  # what `reason is None` says, for the type checker
     chance = evidence.results[0].chance
-    examples = evidence.example_scores
-    noise = run_noise(examples)
-    num_val = next((run.num_val for run in study.runs if run.num_val), None)
-
-    runs, scores = _pooled(evidence)
     here = coordinates([chosen])
-    surface = fit(coordinates(runs), scores, noise / examples.shape[1], lowest(evidence.results[0].metric))
-    tried = coordinates(even_share([run for run in study.search if run.scored]))
-    candidates = random_configurations(study.search, _CANDIDATES, np.random.default_rng([seed, 2]))
+    surface = fit_evidence(evidence)
+    tried = coordinates(even_share(study.search.scored))
+    drawn = study.search.at(study.search.among("phase", ["random"])) or study.search
+    candidates = random_configurations(even_share(drawn), _CANDIDATES, np.random.default_rng([seed, 2]))
     rng = np.random.default_rng([seed, 3])
     draws, seed_sds = surface.draw(np.vstack([here, tried, candidates]), _DRAWS, rng)
 
     at_chosen = draws[:, 0]
-    regret = shares["quality"] * (draws.max(axis=1) - at_chosen) / (1.0 - chance)
-    curve = replay(draws[:, 1 + len(tried) :], seed_sds, noise / num_val if num_val else 0.0, rng)
+    regret = (1.0 - shares["ease"]) * (draws.max(axis=1) - at_chosen) / (1.0 - chance)
+    curve = replay(draws[:, 1 + len(tried) :], seed_sds, validation_noise(evidence), rng)
     ease_draws = normalise(curve, chance).mean(axis=1)
     quality_draws = normalise(at_chosen, chance)
     score_draws = shares["quality"] * quality_draws + shares["ease"] * ease_draws
@@ -170,6 +173,21 @@ def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Esti
     )
 
 
+def fit_evidence(evidence: Evidence) -> Surface:
+    """The surface of test scores of a study whose evidence is sufficient."""
+    runs, scores = _pooled(evidence)
+    examples = evidence.example_scores
+    noise = run_noise(examples) / examples.shape[1]
+    return fit(coordinates(runs), scores, noise, lowest(evidence.results[0].metric))
+
+
+def validation_noise(evidence: Evidence) -> float:
+    """Variance that the finite validation set adds to one run's score, 0 where its size is unknown."""
+    sizes = evidence.study.runs.numbers_in("num_val")
+    known = sizes[sizes > 0]
+    return run_noise(evidence.example_scores) / float(known[0]) if len(known) else 0.0
+
+
 def _pooled(evidence: Evidence) -> tuple[list[Run], Array]:
     """Runs and test scores that the test surface is fitted to.
 
@@ -180,7 +198,7 @@ def _pooled(evidence: Evidence) -> tuple[list[Run], Array]:
     study = evidence.study
     assert evidence.chosen is not None
     dropped = evidence.chosen.configuration
-    runs = even_share([run for run in study.search if run.scored])
+    runs = even_share(study.search.scored)
     runs += [
         run
         for run in study.confirmations
@@ -188,7 +206,7 @@ def _pooled(evidence: Evidence) -> tuple[list[Run], Array]:
         or (run.state == "completed" and run.number in study.tests and run.configuration != dropped)
     ]
     both = [
-        study.tests[run.number].score - run.val_score
+        study.tests.score(run.number) - run.val_score
         for run in runs
         if run.number in study.tests and run.val_score is not None
     ]
@@ -198,7 +216,7 @@ def _pooled(evidence: Evidence) -> tuple[list[Run], Array]:
     for run in runs:
         if run.number in study.tests:
             kept.append(run)
-            scores.append(study.tests[run.number].score)
+            scores.append(study.tests.score(run.number))
         elif shift is not None and run.val_score is not None:
             kept.append(run)
             scores.append(run.val_score + shift)

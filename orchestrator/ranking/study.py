@@ -1,9 +1,8 @@
-"""One study as the ranking sees it: typed runs, read from the Arrow tables and checked on the way in."""
+"""Studies read from the Arrow tables, and checked on the way in."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,77 +11,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.ranking.runs import NEEDED, REPEATS, Results, Run, Runs, TestResult, collapsed
 from orchestrator.records import PHASES, STATES, TESTS, TRIALS
 
-__all__ = ["InvalidTable", "Run", "Study", "TestResult", "collapsed", "read_runs", "read_studies"]
+__all__ = ["REPEATS", "InvalidTable", "Run", "Study", "TestResult", "collapsed", "read_runs", "read_studies"]
 
-_NEEDED = (
-    *("study", "number", "task", "backbone", "phase", "state", "freeze_depth", "tune_stop", "num_blocks"),
-    *("freeze_frac", "learning_rate", "head_learning_rate", "weight_decay", "layer_decay", "head_init"),
-    *("stay_near", "batch_size", "max_epochs", "config", "metric", "val_score", "num_val", "duration_s"),
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.intp]
+
+_OF_TESTS = (
+    *("study", "number", "metric", "test_score", "chance", "num_test", "correct", "example_scores"),
+    *("perturbed_score", "perturbed_example_scores"),
 )
-_REST = ("weight_decay", "layer_decay", "head_init", "stay_near", "batch_size", "max_epochs")
-# A confirmation collapsed when it lies this far below its backbone's median: fine-tuning on small data
-# diverges now and then (Dodge et al. 2020, arXiv:2002.06305), and one such seed would swamp the mean.
-_COLLAPSE_MARGIN = 0.03
-_COLLAPSE_ROBUST_SDS = 5.0
+_LARGE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+_LARGE |= {pa.list_(pa.float32()): pa.large_list(pa.float32())}
+_LARGE_FROM = 2**30  # bytes: one array of the small kind ends at twice this
 
 
 class InvalidTable(OrchestratorError, ValueError):
     """A table handed to the ranking breaks its schema or contradicts itself."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TestResult:
-    """What one run scored on the test set."""
-
-    __test__ = False  # not a test class, whatever pytest thinks of the name
-
-    metric: str
-    score: float
-    chance: float
-    example_scores: npt.NDArray[np.float64]
-    """Of each test sample, shape (num_test,): 1 or 0, or its part of R2."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """One search trial or confirmation. Scores are fractions, rates are per step, durations seconds."""
-
-    study: str
-    number: int
-    task: str
-    backbone: str
-    phase: str
-    state: str
-    freeze_depth: int  # the first tuned block
-    tune_stop: int  # the block after the last tuned one
-    num_blocks: int
-    freeze_frac: float
-    learning_rate: float | None
-    head_learning_rate: float
-    rest: tuple[Any, ...]  # the configuration's other fields, for telling configurations apart
-    metric: str | None
-    val_score: float | None
-    num_val: int | None
-    duration_s: float | None
-
-    @property
-    def configuration(self) -> tuple[Any, ...]:
-        """Equal for two runs exactly when they differ in nothing but the seed."""
-        return (self.freeze_depth, self.tune_stop, self.learning_rate, self.head_learning_rate, *self.rest)
-
-    @property
-    def scored(self) -> bool:
-        """Completed and holding a validation score: what a surface may be fitted to."""
-        return self.state == "completed" and self.val_score is not None
-
-    @property
-    def tune_stop_frac(self) -> float:
-        """Where tuning ends, as a share of the blocks."""
-        return self.tune_stop / max(self.num_blocks, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,50 +41,30 @@ class Study:
 
     task: str
     backbone: str
-    runs: tuple[Run, ...]
-    tests: dict[int, TestResult]  # by run number
+    runs: Runs
+    tests: Results  # by run number
 
     @property
-    def search(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if run.phase != "confirmation")
+    def search(self) -> Runs:
+        return self.runs.search
 
     @property
-    def confirmations(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if run.phase == "confirmation")
+    def confirmations(self) -> Runs:
+        return self.runs.at(self.runs.among("phase", ["confirmation"]))
+
+    @property
+    def reduced(self) -> Runs:
+        """Runs of the chosen configuration on less training data."""
+        return self.runs.at(self.runs.among("phase", ["reduced"]))
 
 
-def collapsed(scores: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which confirmations collapsed: more than max(3 points, 5 robust sd) below the median of all of them.
-
-    The robust sd is 1.4826 times the median absolute deviation. `scores`: test scores, shape (r,), fractions.
-    Declared before the sweep, so nobody picks the runs to forget; with two runs neither can collapse.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    if values.size == 0:
-        return np.zeros(0, dtype=np.bool_)
-    below = np.median(values) - values
-    robust_sd = 1.4826 * float(np.median(np.abs(below)))
-    outlying: npt.NDArray[np.bool_] = below > max(_COLLAPSE_MARGIN, _COLLAPSE_ROBUST_SDS * robust_sd)
-    return outlying
-
-
-def read_runs(trials: pa.Table) -> list[Run]:
+def read_runs(trials: pa.Table) -> Runs:
     """The rows of a TRIALS table as runs, sorted by study and number, whatever order they came in.
 
     Raises InvalidTable when the table carries a column TRIALS has not (a test score, say), lacks one that is
     needed, repeats a run, or holds a value out of range.
     """
-    foreign = sorted(set(trials.column_names) - set(TRIALS.names))
-    if foreign:
-        raise InvalidTable(f"trials: unknown columns {foreign}; only the columns of TRIALS are accepted")
-    missing = sorted(set(_NEEDED) - set(trials.column_names))
-    if missing:
-        raise InvalidTable(f"trials: missing columns {missing}")
-    runs = [_run(row) for row in trials.select(list(_NEEDED)).to_pylist()]
-    runs.sort(key=lambda run: (run.study, run.number))
-    for one, other in itertools.pairwise(runs):
-        if (one.study, one.number) == (other.study, other.number):
-            raise InvalidTable(f"trials: study {one.study!r} has two rows with number {one.number}")
+    runs, _ = _read(trials)
     return runs
 
 
@@ -147,26 +77,64 @@ def read_studies(trials: pa.Table, tests: pa.Table) -> list[Study]:
     examples are neither `num_test` bits nor `num_test` finite scores, a chance level outside [0, 1), or runs
     of one task that disagree on metric, chance or test set size.
     """
-    runs = read_runs(trials)
-    grouped: dict[str, list[Run]] = {}
-    for run in runs:
-        grouped.setdefault(run.study, []).append(run)
-    numbers = {study: {run.number for run in members} for study, members in grouped.items()}
-    results = _read_tests(tests, numbers)
-    studies = []
-    for name, members in grouped.items():
-        if len({(run.task, run.backbone) for run in members}) > 1:
-            raise InvalidTable(f"trials: study {name!r} names more than one task or backbone")
-        first = members[0]
-        studies.append(
-            Study(task=first.task, backbone=first.backbone, runs=tuple(members), tests=results.get(name, {}))
-        )
+    runs, bounds = _read(trials)
+    members = {}
+    for start, stop in itertools.pairwise(bounds):
+        of_one = runs[start:stop]
+        if len(of_one.distinct("task")) > 1 or len(of_one.distinct("backbone")) > 1:
+            raise InvalidTable(f"trials: study {of_one[0].study!r} names more than one task or backbone")
+        members[of_one[0].study] = of_one
+    results = _read_tests(tests, members)
+    studies = [
+        Study(task=own[0].task, backbone=own[0].backbone, runs=own, tests=results[name])
+        for name, own in members.items()
+    ]
     studies.sort(key=lambda study: (study.task, study.backbone))
     _check_tasks(studies)
     return studies
 
 
-def _run(row: dict[str, Any]) -> Run:
+def _read(trials: pa.Table) -> tuple[Runs, list[int]]:
+    """All runs in order, and where each study's begin, with the end of the last."""
+    foreign = sorted(set(trials.column_names) - set(TRIALS.names))
+    if foreign:
+        raise InvalidTable(f"trials: unknown columns {foreign}; only the columns of TRIALS are accepted")
+    missing = sorted(set(NEEDED) - set(trials.column_names))
+    if missing:
+        raise InvalidTable(f"trials: missing columns {missing}")
+    table = _in_one_piece(trials.select(list(NEEDED)))
+    for row in table.filter(pa.array(~_possible(table))).slice(0, 1).to_pylist():
+        _refuse_run(row)
+    studies, numbers = _codes(table["study"]), _numbers(table["number"])
+    order = np.lexsort((numbers, studies))
+    new = np.diff(studies[order]) != 0
+    again = np.flatnonzero(~new & (np.diff(numbers[order]) == 0))
+    if len(again):
+        [row] = table.slice(int(order[again[0]]), 1).to_pylist()
+        raise InvalidTable(f"trials: study {row['study']!r} has two rows with number {row['number']}")
+    bounds = [0, *(1 + np.flatnonzero(new)).tolist(), len(order)] if len(order) else [0]
+    return Runs(table, order), bounds
+
+
+def _possible(table: pa.Table) -> Mask:
+    """Of each row of TRIALS: whether all its values are in their ranges; `_refuse_run` says what is wrong."""
+    values = {name: _numbers(table[name]) for name in ("freeze_depth", "tune_stop", "num_blocks", "freeze_frac")}
+    rate, head, frac = (_numbers(table[name]) for name in ("learning_rate", "head_learning_rate", "train_frac"))
+    reduced = _is_in(table["phase"], ("reduced",))
+    whole: Mask = (
+        _is_in(table["phase"], PHASES)
+        & _is_in(table["state"], STATES)
+        & (_is_null(table["learning_rate"]) | (np.isfinite(rate) & (rate > 0)))
+        & (np.isfinite(head) & (head > 0))
+        & ((values["freeze_frac"] >= 0) & (values["freeze_frac"] <= 1))
+        & (values["freeze_depth"] <= values["tune_stop"])
+        & (values["tune_stop"] <= values["num_blocks"])
+        & np.where(reduced, (frac > 0) & (frac < 1), frac == 1)
+    )
+    return whole
+
+
+def _refuse_run(row: dict[str, Any]) -> None:
     where = f"trials: study {row['study']!r}, number {row['number']}"
     for field, allowed in (("phase", PHASES), ("state", STATES)):
         if row[field] not in allowed:
@@ -177,82 +145,143 @@ def _run(row: dict[str, Any]) -> Run:
             continue
         if not (rate is not None and math.isfinite(rate) and rate > 0):
             raise InvalidTable(f"{where}: {field} is {rate}, must be > 0")
-    if not 0 <= row["freeze_frac"] <= 1:
+    if not (row["freeze_frac"] is not None and 0 <= row["freeze_frac"] <= 1):
         raise InvalidTable(f"{where}: freeze_frac is {row['freeze_frac']}, must lie in [0, 1]")
-    if not row["freeze_depth"] <= row["tune_stop"] <= row["num_blocks"]:
+    train_frac = row["train_frac"]
+    if train_frac is None or not (0 < train_frac < 1 if row["phase"] == "reduced" else train_frac == 1):
         raise InvalidTable(
-            f"{where}: tune_stop is {row['tune_stop']}, must lie between freeze_depth ({row['freeze_depth']}) "
-            f"and num_blocks ({row['num_blocks']})"
+            f"{where}: train_frac is {train_frac}, must lie between 0 and 1 in phase reduced and be 1 in every other"
         )
-    val_score = row["val_score"]
-    return Run(
-        **{name: row[name] for name in ("study", "number", "task", "backbone", "phase", "state", "metric")},
-        **{name: row[name] for name in ("freeze_depth", "tune_stop", "num_blocks", "freeze_frac", "num_val")},
-        learning_rate=row["learning_rate"],
-        head_learning_rate=row["head_learning_rate"],
-        rest=(*(row[name] for name in _REST), _without_seed(row["config"])),
-        val_score=val_score if val_score is not None and math.isfinite(val_score) else None,
-        duration_s=row["duration_s"],
+    raise InvalidTable(
+        f"{where}: tune_stop is {row['tune_stop']}, must lie between freeze_depth ({row['freeze_depth']}) "
+        f"and num_blocks ({row['num_blocks']})"
     )
 
 
-def _read_tests(tests: pa.Table, known: dict[str, set[int]]) -> dict[str, dict[int, TestResult]]:
+def _read_tests(tests: pa.Table, members: dict[str, Runs]) -> dict[str, Results]:
     missing = sorted(set(TESTS.names) - set(tests.column_names))
     if missing:
         raise InvalidTable(f"tests: missing columns {missing}")
-    columns = ["study", "number", "metric", "test_score", "chance", "num_test", "correct", "example_scores"]
-    results: dict[str, dict[int, TestResult]] = {}
-    for row in tests.select(columns).to_pylist():
-        study, number = row["study"], row["number"]
-        if study not in known:
-            continue
-        where = f"tests: study {study!r}, number {number}"
-        if number not in known[study]:
-            raise InvalidTable(f"{where}: there is no such run in trials")
-        if number in results.setdefault(study, {}):
-            raise InvalidTable(f"{where}: two rows")
-        if not math.isfinite(row["test_score"]):
-            raise InvalidTable(f"{where}: test_score is {row['test_score']}")
-        if not 0 <= row["chance"] < 1:
-            raise InvalidTable(f"{where}: chance is {row['chance']}, must lie in [0, 1)")
-        results[study][number] = TestResult(
-            metric=row["metric"],
-            score=row["test_score"],
-            chance=row["chance"],
-            example_scores=_example_scores(row, where),
-        )
-    return results
+    table = tests.select(list(_OF_TESTS))
+    table = _in_one_piece(table.filter(pc.is_in(table["study"], pa.array(list(members), pa.string()))))
+    for row in table.filter(pa.array(~_measured(table))).slice(0, 1).to_pylist():
+        _refuse_result(row)
+    names, numbers = _codes(table["study"]), _numbers(table["number"])
+    order = np.lexsort((numbers, names))
+    found = {}
+    for name, runs in members.items():
+        found[name] = _results(table, order[:0], numbers, name, runs)
+    starts = np.flatnonzero(np.diff(names[order], prepend=-1))
+    for own in np.split(order, starts[1:]) if len(order) else []:
+        name = table["study"][int(own[0])].as_py()
+        found[name] = _results(table, own, numbers, name, members[name])
+    return found
 
 
-def _example_scores(row: dict[str, Any], where: str) -> npt.NDArray[np.float64]:
-    """One number per test sample, from whichever column holds them."""
+def _results(table: pa.Table, places: Places, numbers: npt.NDArray[np.float64], name: str, runs: Runs) -> Results:
+    """Of one study. places: of its rows, by number."""
+    own = numbers[places].astype(np.int64)
+    unknown = own[~np.isin(own, runs.numbers_in("number").astype(np.int64))]
+    if len(unknown):
+        raise InvalidTable(f"tests: study {name!r}, number {unknown[0]}: there is no such run in trials")
+    again = own[1:][np.diff(own) == 0]
+    if len(again):
+        raise InvalidTable(f"tests: study {name!r}, number {again[0]}: two rows")
+    return Results(table, places, own)
+
+
+def _measured(table: pa.Table) -> Mask:
+    """Of each row of TESTS: whether it is whole; `_refuse_result` says what is wrong with one that is not."""
+    chance, size = _numbers(table["chance"]), _numbers(table["num_test"])
+    bits = 8 * _numbers(pc.binary_length(table["correct"]))
+    parts, perturbed = (_numbers(pc.list_value_length(table[name])) for name in _LISTS)
+    no_bits, no_parts = np.isnan(bits), np.isnan(parts)
+    score = _numbers(table["perturbed_score"])
+    whole: Mask = (
+        np.isfinite(_numbers(table["test_score"]))
+        & ((chance >= 0) & (chance < 1))
+        & (no_bits != no_parts)
+        & (size >= 1)
+        & ((bits >= size) | (parts == size))
+        & np.where(_is_null(table["perturbed_score"]), np.isnan(perturbed), np.isfinite(score) & (perturbed >= 1))
+    )
+    for name in _LISTS:
+        values = pc.list_flatten(table[name])
+        if not pc.all(pc.is_finite(values), min_count=0).as_py():
+            rows = _numbers(pc.list_parent_indices(table[name])).astype(np.intp)
+            whole[rows[~np.isfinite(_numbers(values))]] = False
+    return whole
+
+
+_LISTS = ("example_scores", "perturbed_example_scores")
+
+
+def _refuse_result(row: dict[str, Any]) -> None:
+    where = f"tests: study {row['study']!r}, number {row['number']}"
+    if row["test_score"] is None or not math.isfinite(row["test_score"]):
+        raise InvalidTable(f"{where}: test_score is {row['test_score']}")
+    if row["chance"] is None or not 0 <= row["chance"] < 1:
+        raise InvalidTable(f"{where}: chance is {row['chance']}, must lie in [0, 1)")
     if (row["correct"] is None) == (row["example_scores"] is None):
         raise InvalidTable(f"{where}: exactly one of `correct` and `example_scores` must be given")
-    if row["correct"] is None:
-        scores = np.asarray(row["example_scores"], dtype=np.float64)
-        if scores.size != row["num_test"] or scores.size < 1 or not np.isfinite(scores).all():
-            raise InvalidTable(f"{where}: `example_scores` must be {row['num_test']} finite numbers")
-        return scores
-    packed = np.frombuffer(row["correct"], dtype=np.uint8)
-    if row["num_test"] < 1 or 8 * packed.size < row["num_test"]:
-        raise InvalidTable(f"{where}: `correct` holds {packed.size} bytes, num_test is {row['num_test']}")
-    return np.unpackbits(packed, count=row["num_test"]).astype(np.float64)
-
-
-def _without_seed(config: str) -> str:
-    """A configuration's text, equal for runs that differ in their seed alone."""
-    values = json.loads(config)
-    return json.dumps({name: values[name] for name in sorted(values) if name != "seed"})
+    size = row["num_test"] or 0
+    if row["correct"] is not None and not 1 <= size <= 8 * len(row["correct"]):
+        raise InvalidTable(f"{where}: `correct` holds {len(row['correct'])} bytes, num_test is {size}")
+    scores = row["example_scores"]
+    if scores is not None and not (1 <= len(scores) == size and np.isfinite(scores).all()):
+        raise InvalidTable(f"{where}: `example_scores` must be {size} finite numbers")
+    raise InvalidTable(f"{where}: perturbed_score and perturbed_example_scores must both be given, and finite")
 
 
 def _check_tasks(studies: Sequence[Study]) -> None:
     """Paired examples and one anchor for all need one metric, one chance level and one test set per task."""
     seen: dict[str, tuple[str, float, int]] = {}
+    perturbed: dict[str, int] = {}
     for study in studies:
-        for number, result in study.tests.items():
-            here = (result.metric, round(result.chance, 9), result.example_scores.size)
+        for number, here in study.tests.kinds():
             if seen.setdefault(study.task, here) != here:
                 raise InvalidTable(
                     f"tests: task {study.task!r}: {study.backbone!r} run {number} has "
                     f"(metric, chance, num_test) = {here}, other runs have {seen[study.task]}"
                 )
+        for number, size in study.tests.perturbed_sizes():
+            if perturbed.setdefault(study.task, size) != size:
+                raise InvalidTable(
+                    f"tests: task {study.task!r}: {study.backbone!r} run {number} has {size} perturbed samples, "
+                    f"other runs have {perturbed[study.task]}"
+                )
+
+
+def _in_one_piece(table: pa.Table) -> pa.Table:
+    """Every column as one array: a table of ten thousand pieces takes seconds to take rows from."""
+    columns = [
+        (column.cast(_LARGE[column.type]) if column.nbytes > _LARGE_FROM and column.type in _LARGE else column)
+        for column in table.columns
+    ]
+    return pa.table([column.combine_chunks() for column in columns], names=table.column_names)
+
+
+def _codes(column: Any) -> npt.NDArray[np.int64]:
+    """A number for each string, in the strings' order."""
+    encoded = column.combine_chunks().dictionary_encode()
+    places = np.argsort(np.array(encoded.dictionary.to_pylist(), dtype=object), kind="stable")
+    ranks = np.empty(len(places), dtype=np.int64)
+    ranks[places] = np.arange(len(places))
+    codes: npt.NDArray[np.int64] = ranks[encoded.indices.to_numpy(zero_copy_only=False)]
+    return codes
+
+
+def _numbers(column: Any) -> npt.NDArray[np.float64]:
+    """As floats, NaN for null."""
+    values: npt.NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _is_in(column: Any, allowed: Sequence[str]) -> Mask:
+    found: Mask = pc.is_in(column, pa.array(allowed, pa.string())).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _is_null(column: Any) -> Mask:
+    found: Mask = column.is_null().to_numpy(zero_copy_only=False)
+    return found

@@ -20,6 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_solve
 from scipy.linalg.lapack import dtrtrs
+from scipy.spatial.distance import cdist
+
+from orchestrator.ranking.scale import FLOOR, Bent, LogError, lowest
 
 __all__ = ["FLOOR", "LogError", "Surface", "embed", "fit", "lowest"]
 
@@ -32,16 +35,15 @@ _SPREADS = np.array(  # (signal sd, sd between seeds), in score units
 )
 # Log-normal prior of both: medians 0.05 and 0.006, sds of the log 1.0 and 0.7.
 _LOG_PRIOR = -0.5 * np.sum(((np.log(_SPREADS) - np.log([0.05, 0.006])) / [1.0, 0.7]) ** 2, axis=1)
-_SIGNAL_VARIANCES = _SPREADS[:, 0, None, None] ** 2
 # Trend: 1; freeze_frac, learning_rate, head_learning_rate from mid-range; their squares. Prior mean and
 # variance of each coefficient, in score per unit (all of freeze_frac, one decade; squared). The constant's
 # is a whole score range: flat for any purpose. Squares are expected below zero: there is one best rate and
 # one best depth.
 _TREND_MEAN = np.array([0.0, 0.0, 0.0, 0.0, -0.03, -0.010, -0.002])
 _TREND_VARIANCE = np.array([1.0, 0.05, 0.02, 0.01, 0.03, 0.010, 0.003]) ** 2
+_ASKED_FIRST = 40  # runs that tell which hyper-parameters are worth a look, where there are twice as many
+_FAR_BEHIND = 12.0  # in units of log evidence
 _JITTER = 1e-6  # relative to the signal variance: sd 0.001 of it, invisible, and every matrix is regular
-
-FLOOR = -0.2  # least score that counts, with chance at 0 and perfect at 1: below chance is below chance
 
 _ARC_RADIUS = 2.0  # decades
 _ARC_CENTRE = -3.5  # log10 of the rate in the middle of the arc
@@ -76,86 +78,69 @@ def embed(
     return np.column_stack([start, arc, head, stop])
 
 
-class LogError:
-    """The scale the surface lives on: t(y) = -0.2 log(1.05 - y), about the logarithm of the error.
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Of the grid's cells with the same length scales those that weigh anything."""
 
-    On it, halving the error is the same step for a study stuck at 0.55 as for one at 0.90, so a study that
-    has only seen poor configurations knows that a good one may be far above them; and a diverged run says
-    "bad here" without bending the rest. The slope is 1 at 0.85, where the prior's units are those of the
-    score, and 4 at a perfect score.
-    """
+    lengths: tuple[float, float, float]
+    weights: Array  # (k,), posterior
+    spreads: Array  # (k, 2), of _SPREADS
+    factor: Array  # (k, n, n), Cholesky factor of the data's covariance
+    whitened: Array  # (k, n), its solution for the targets
 
-    scale = 0.2
-    margin = 0.05
-
-    @classmethod
-    def apply(cls, scores: Array) -> Array:
-        """From the metric's unit, at most 1."""
-        return np.asarray(-cls.scale * np.log1p(cls.margin - scores), dtype=np.float64)
-
-    @classmethod
-    def invert(cls, values: Array, low: float = 0.0) -> Array:
-        """Back to the metric's unit, clipped to [low, 1]: no score is outside it, whatever a draw says."""
-        growth = np.expm1(np.minimum(-values / cls.scale, 1.0))  # beyond e - 1 the score is below `low` anyway
-        return np.asarray(np.clip(cls.margin - growth, low, 1.0), dtype=np.float64)
-
-    @classmethod
-    def slope(cls, score: float) -> float:
-        """Units of the scale per unit of score, at `score`."""
-        return cls.scale / (1.0 + cls.margin - score)
+    @property
+    def signal_variances(self) -> Array:
+        """(k, 1, 1)"""
+        variances: Array = self.spreads[:, 0, None, None] ** 2
+        return variances
 
 
 @dataclass(frozen=True, slots=True)
 class Surface:
     """The posterior over a study's surface: a mixture over the hyper-parameter grid.
 
-    Scores go in and come out in the metric's unit; in between they are on the `LogError` scale.
+    Scores go in and come out in the metric's unit; in between they are on the `Bent` scale.
     """
 
     points: Array  # (n, 5), from `embed`
-    targets: Array  # (n,), on the `LogError` scale and centred
+    targets: Array  # (n,), on the `Bent` scale and centred
     offset: float
-    slope: float  # of that scale at the study's median score
+    scale: Bent
     noise_floor: float  # on that scale
-    weights: Array  # (lengths, spreads), posterior weights of the grid's cells, summing to 1
+    cells: tuple[_Cells, ...]  # weights sum to 1 over all
     low: float  # least score, in the metric's unit
 
     def moments(self, at: Array) -> tuple[Array, Array]:
-        """Posterior mean and variance of the noise-free surface at `at` (m, 5), on the `LogError` scale: (m,)."""
-        means = np.zeros((*self.weights.shape, len(at)))
-        variances = np.zeros_like(means)
+        """Posterior mean and variance of the noise-free surface at `at` (m, 5), on the `Bent` scale: (m,)."""
         trend = _trend(at)
         trend_covariance = (_trend(self.points) * _TREND_VARIANCE) @ trend.T
         trend_variance = trend**2 @ _TREND_VARIANCE
-        for index, lengths in enumerate(_LENGTHS):
-            if self.weights[index].any():
-                factor, whitened = _whiten(self.points, self.targets, self.noise_floor, lengths)
-                cross = _SIGNAL_VARIANCES * _correlation(self.points, at, lengths) + trend_covariance
-                projected = _forward(factor, cross)
-                means[index] = np.sum(projected * whitened[:, :, None], axis=1)
-                prior = _SIGNAL_VARIANCES[:, :, 0] + trend_variance
-                variances[index] = np.maximum(prior - np.sum(projected**2, axis=1), 0.0)
-        mean = np.tensordot(self.weights, means, axes=2)
-        variance = np.tensordot(self.weights, variances + (means - mean) ** 2, axes=2)
-        return mean + trend @ _TREND_MEAN + self.offset, variance
+        means, squares = np.zeros(len(at)), np.zeros(len(at))
+        for cells in self.cells:
+            cross = cells.signal_variances * _correlation(self.points, at, cells.lengths) + trend_covariance
+            projected = _forward(cells.factor, cross)
+            mean = np.sum(projected * cells.whitened[:, :, None], axis=1)
+            prior = cells.signal_variances[:, :, 0] + trend_variance
+            variance = np.maximum(prior - np.sum(projected**2, axis=1), 0.0)
+            means += cells.weights @ mean
+            squares += cells.weights @ (variance + mean**2)
+        return means + trend @ _TREND_MEAN + self.offset, np.maximum(squares - means**2, 0.0)
 
     def mean(self, at: Array) -> Array:
         """Posterior mean at `at` (m, 5) on the metric's scale (back-transformed mean), shape (m,)."""
-        return LogError.invert(self._mean(at), self.low)
+        return self.scale.invert(self._mean(at), self.low)
 
     def _mean(self, at: Array) -> Array:
         """The first of `moments`, at a hundredth of its cost: the variance takes a solution per point."""
         trend = _trend(at)
         mean: Array = trend @ _TREND_MEAN + self.offset
         trend_covariance = (_trend(self.points) * _TREND_VARIANCE) @ trend.T
-        for index, lengths in enumerate(_LENGTHS):
-            if self.weights[index].any():
-                factor, whitened = _whiten(self.points, self.targets, self.noise_floor, lengths)
-                solution = _backward(factor, whitened[:, :, None])[:, :, 0]
-                solution *= self.weights[index][:, None]
-                signal = np.sum(_SIGNAL_VARIANCES[:, :, 0] * solution, axis=0)
-                mean += signal @ _correlation(self.points, at, lengths)
-                mean += np.sum(solution, axis=0) @ trend_covariance
+        for cells in self.cells:
+            solution = _backward(cells.factor, cells.whitened[:, :, None])[:, :, 0]
+            solution *= cells.weights[:, None]
+            signal = np.sum(cells.signal_variances[:, :, 0] * solution, axis=0)
+            mean += signal @ _correlation(self.points, at, cells.lengths)
+            mean += np.sum(solution, axis=0) @ trend_covariance
         return mean
 
     def draw(self, at: Array, num: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -164,8 +149,7 @@ class Surface:
         Returns the draws, shape (num, m), and the sd between seeds that belongs to each draw, shape (num,), in
         the same unit. Matheron's rule: a prior draw, moved by what it gets wrong at the data.
         """
-        cells = _systematic(self.weights.ravel(), num)
-        of_length, of_spread = np.divmod(cells, len(_SPREADS))
+        of_each = _systematic(np.concatenate([cells.weights for cells in self.cells]), num)
         everywhere, back = np.unique(np.vstack([self.points, at]), axis=0, return_inverse=True)
         back = back.reshape(-1)
         seen, wanted = back[: len(self.points)], back[len(self.points) :]
@@ -176,26 +160,24 @@ class Surface:
         trend_covariance = (trend[wanted] * _TREND_VARIANCE) @ trend[seen].T
         noise = rng.standard_normal((num, len(self.points)))
         draws = np.empty((num, len(at)))
-        for index in np.unique(of_length):
-            correlation = _correlation(everywhere, everywhere, _LENGTHS[index])
+        seed_sds = np.empty(num)
+        first = 0  # of the cells of these length scales
+        for cells in self.cells:
+            correlation = _correlation(everywhere, everywhere, cells.lengths)
             root = np.linalg.cholesky(correlation + _JITTER * np.eye(len(everywhere)))
-            factor, _ = _whiten(self.points, self.targets, self.noise_floor, _LENGTHS[index])
             cross = correlation[np.ix_(wanted, seen)]
-            for spread in np.unique(of_spread[of_length == index]):
-                rows = np.flatnonzero(cells == index * len(_SPREADS) + spread)
-                signal_sd, seed_sd = _SPREADS[spread]
+            for factor, (signal_sd, seed_sd) in zip(cells.factor, cells.spreads, strict=True):
+                rows = np.flatnonzero(of_each == first)
+                first += 1
+                if not len(rows):
+                    continue
                 prior = signal_sd * normal[rows] @ root.T + shift[rows]
                 sd = math.sqrt(seed_sd**2 + self.noise_floor)
                 residual = self.targets - prior[:, seen] - sd * noise[rows]
-                moved = cho_solve((factor[spread], True), residual.T, check_finite=False)
+                moved = cho_solve((factor, True), residual.T, check_finite=False)
                 draws[rows] = prior[:, wanted] + ((signal_sd**2 * cross + trend_covariance) @ moved).T
-        seed_sds: Array = _SPREADS[of_spread, 1] / self.slope
-        return LogError.invert(draws + trend[wanted] @ _TREND_MEAN + self.offset, self.low), seed_sds
-
-
-def lowest(metric: str | None) -> float:
-    """The least value of a metric that counts: 0, or FLOOR for R2, which has no least value of its own."""
-    return FLOOR if metric == "r2" else 0.0
+                seed_sds[rows] = seed_sd / self.scale.slope
+        return self.scale.invert(draws + trend[wanted] @ _TREND_MEAN + self.offset, self.low), seed_sds
 
 
 def fit(points: Array, scores: Array, noise_floor: float = 0.0, low: float = 0.0) -> Surface:
@@ -207,29 +189,68 @@ def fit(points: Array, scores: Array, noise_floor: float = 0.0, low: float = 0.0
     more than "bad here". Deterministic; n = 1 gives the prior around that one score.
     """
     scores = np.maximum(scores, low)
-    values = LogError.apply(scores)
+    scale = Bent.of(scores)
+    values = scale.apply(scores)
     offset = float(np.mean(values))
-    slope = LogError.slope(float(np.median(scores)))
-    noise_floor *= slope**2
+    noise_floor *= scale.slope**2
     targets = values - offset - _trend(points) @ _TREND_MEAN
-    evidence = np.empty((len(_LENGTHS), len(_SPREADS)))
-    for index, lengths in enumerate(_LENGTHS):
-        factor, whitened = _whiten(points, targets, noise_floor, lengths)
-        half_log_determinant = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
-        evidence[index] = _LOG_PRIOR - half_log_determinant - 0.5 * np.sum(whitened**2, axis=1)
-    weights = np.exp(evidence - evidence.max())
-    weights[weights < 1e-6 * weights.sum()] = 0.0  # 300 cells: what is dropped weighs at most 0.0003 together
-    return Surface(points, targets, offset, slope, noise_floor, weights / weights.sum(), low)
+    weighed = _worth_a_look(points, targets, noise_floor)
+    found = []
+    for lengths, looked_at in zip(_LENGTHS, weighed, strict=True):
+        if looked_at.any():
+            spreads = _SPREADS[looked_at]
+            factor, whitened = _whiten(points, targets, noise_floor, lengths, spreads)
+            evidence = _log_evidence(factor, whitened) + _LOG_PRIOR[looked_at]
+            found.append((lengths, evidence, spreads, factor, whitened))
+    peak = max(float(evidence.max()) for _, evidence, *_ in found)
+    total = math.fsum(float(np.exp(evidence - peak).sum()) for _, evidence, *_ in found)
+    # 360 cells: what is dropped weighs at most 0.0004 together.
+    least = math.log(1e-6 * total) + peak
+    total = math.fsum(float(np.exp(evidence - peak)[evidence >= least].sum()) for _, evidence, *_ in found)
+    cells = tuple(
+        _Cells(lengths, np.exp(evidence[kept] - peak) / total, spreads[kept], factor[kept], whitened[kept])
+        for lengths, evidence, spreads, factor, whitened in found
+        if (kept := evidence >= least).any()
+    )
+    return Surface(points, targets, offset, scale, noise_floor, cells, low)
+
+
+def _worth_a_look(points: Array, targets: Array, noise_floor: float) -> npt.NDArray[np.bool_]:
+    """Of each cell of the grid, (lengths, spreads): whether it may weigh anything. All of them with few runs.
+
+    Of many runs every so many are asked first, at a fraction of the cost: a cell that falls so far behind on a part
+    of them does not come back on the whole.
+    """
+    every = len(points) // _ASKED_FIRST
+    if every < 2:
+        return np.ones((len(_LENGTHS), len(_SPREADS)), dtype=np.bool_)
+    evidence = np.stack(
+        [
+            _log_evidence(*_whiten(points[::every], targets[::every], noise_floor, lengths, _SPREADS)) + _LOG_PRIOR
+            for lengths in _LENGTHS
+        ]
+    )
+    hopeful: npt.NDArray[np.bool_] = evidence > evidence.max() - _FAR_BEHIND
+    return hopeful
+
+
+def _log_evidence(factor: Array, whitened: Array) -> Array:
+    """Of each spread, up to a constant."""
+    half_log_determinant = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    log_evidence: Array = -half_log_determinant - 0.5 * np.sum(whitened**2, axis=1)
+    return log_evidence
 
 
 def _whiten(
-    points: Array, targets: Array, noise_floor: float, lengths: tuple[float, float, float]
+    points: Array, targets: Array, noise_floor: float, lengths: tuple[float, float, float], spreads: Array
 ) -> tuple[Array, Array]:
-    """Per spread: Cholesky factor of the data's covariance (s, n, n); its solution for targets (s, n)."""
+    """Per spread of s: Cholesky factor of the data's covariance (s, n, n); its solution for targets (s, n)."""
     trend = _trend(points)
-    covariance = _SIGNAL_VARIANCES * _correlation(points, points, lengths) + (trend * _TREND_VARIANCE) @ trend.T
+    covariance = (
+        spreads[:, 0, None, None] ** 2 * _correlation(points, points, lengths) + (trend * _TREND_VARIANCE) @ trend.T
+    )
     diagonal = np.arange(len(points))
-    covariance[:, diagonal, diagonal] += _SPREADS[:, 1:] ** 2 + noise_floor
+    covariance[:, diagonal, diagonal] += spreads[:, 1:] ** 2 + noise_floor
     factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
     whitened = _forward(factor, np.broadcast_to(targets[:, None], (len(factor), len(targets), 1)))
     return factor, whitened[:, :, 0]
@@ -262,8 +283,7 @@ def _correlation(a: Array, b: Array, lengths: tuple[float, float, float]) -> Arr
     """Matern 5/2 correlation between the rows of a (n, 5) and b (m, 5): shape (n, m)."""
     depth, rate, head = lengths
     scale = np.array([depth, rate, rate, head, depth])
-    difference = (a[:, None, :] - b[None, :, :]) / scale
-    distance = math.sqrt(5.0) * np.sqrt(np.sum(difference**2, axis=-1))
+    distance = math.sqrt(5.0) * cdist(a / scale, b / scale)
     correlation: Array = (1.0 + distance + distance**2 / 3.0) * np.exp(-distance)
     return correlation
 

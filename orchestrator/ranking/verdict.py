@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["LIMITS", "Variances", "Verdict", "binding_limit", "needed_num_test", "sentences"]
+from orchestrator.ranking.claims import Claims, TaskScores
+from orchestrator.ranking.interval import Array
+from orchestrator.ranking.purchase import Bought, Prices, price
 
-Array = npt.NDArray[np.float64]
+__all__ = ["LIMITS", "Facts", "Verdict", "judge", "listed"]
 
 LIMITS = ("seeds", "test set", "unfinished tuning")
-_MOST_EXAMPLES = 10_000_000  # beyond this, "a larger test set" is no advice
+_STABLE = 0.9  # a first place under so many of the weights around is not owed to the weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +35,22 @@ class Verdict:
 
     None when it is told apart already, or when no test set suffices.
     """
+    num_seeds_needed: int | None
+    """The same in confirmations per backbone."""
+    num_trials_needed: int | None
+    """The same in search trials per backbone, supposing that what is left to find falls as 1 / trials."""
+    times_needed: float | None
+    """The same in how many times all three; None where one of them alone suffices."""
     measured: tuple[str, ...]
     """Components in the score, with a weight above zero."""
+    train_fracs: tuple[float, ...]
+    """Shares of the training set that data efficiency is the mean over, beside the whole; empty without it."""
     unmeasured: tuple[str, ...]
-    """Weighted components nobody measured; their weight went to the rest, for all backbones alike."""
+    """Weighted components that not everybody has; their weight went to the rest, for all backbones alike."""
+    lacking: Mapping[str, tuple[str, ...]]
+    """Of unmeasured components that some backbone has: those that lack it."""
+    weight_stability: float | None
+    """Share of the weights around those used under which the first stays first; None without anyone ranked."""
     budget: tuple[tuple[str, int], ...]
     """(backbone, number of search trials) of every study, by name."""
     equal_budget: bool
@@ -52,94 +64,161 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Variances:
-    """The parts of a difference's variance (or of a score's), in score units squared."""
+class Facts:
+    """What a verdict is made of, of one task."""
 
-    seeds: float
-    examples: float
-    tuning: float
+    scores: TaskScores
+    claims: Claims | None
+    """None where nothing but the order is known, or nobody is ranked."""
+    bought: Bought | None
+    """Of the top two."""
+    stability: Array
+    measured: tuple[str, ...]
+    unmeasured: tuple[str, ...]
+    lacking: Mapping[str, tuple[str, ...]]
+    train_fracs: tuple[float, ...]
+    budget: tuple[tuple[str, int], ...]
+    insufficient: tuple[str, ...]
+    dropped: tuple[str, ...]
+    race: str | None
+    confidence: float
+    notes: tuple[str, ...]
+    """What else the reader must know, in sentences."""
 
     @property
-    def total(self) -> float:
-        return self.seeds + self.examples + self.tuning
+    def names(self) -> tuple[str, ...]:
+        """Ranked backbones, by score."""
+        return self.scores.backbones
 
 
-def binding_limit(parts: Variances) -> str:
-    """Which of LIMITS contributes most; the first of equals."""
-    return LIMITS[int(np.argmax([parts.seeds, parts.examples, parts.tuning]))]
+def judge(facts: Facts) -> Verdict:
+    """The outcome in numbers and in words."""
+    leaders: tuple[str, ...] = ()
+    gap: float | None = None
+    limit: str | None = None
+    prices = Prices()
+    if facts.claims is not None:
+        attainable, parts = facts.claims.attainable, facts.claims.top_variances()
+        leaders = tuple(name for name, low in zip(facts.names, attainable.low, strict=True) if low == 1)
+        limit = LIMITS[int(np.argmax([parts.seeds, parts.examples, parts.tuning]))]
+        if len(facts.names) > 1:
+            gap = attainable.critical * float(np.median(attainable.sd[np.triu_indices(len(facts.names), 1)]))
+            if facts.bought is not None and not attainable.better[0, 1]:
+                difference = float(facts.scores.scores[0] - facts.scores.scores[1])
+                prices = price(difference, parts, attainable.critical, facts.bought)
+    verdict = Verdict(
+        task=facts.scores.task,
+        leaders=leaders,
+        sentences=(),
+        limit=limit,
+        min_detectable_gap=gap,
+        num_test_needed=prices.num_test,
+        num_seeds_needed=prices.num_seeds,
+        num_trials_needed=prices.num_trials,
+        times_needed=prices.times,
+        measured=facts.measured,
+        train_fracs=facts.train_fracs,
+        unmeasured=facts.unmeasured,
+        lacking=dict(facts.lacking),
+        weight_stability=float(facts.stability[0]) if len(facts.stability) else None,
+        budget=facts.budget,
+        equal_budget=len({count for _, count in facts.budget}) <= 1,
+        insufficient=facts.insufficient,
+        dropped=facts.dropped,
+        race=facts.race,
+    )
+    words = [facts.race] if facts.race else []
+    words += [*_outcome(facts, verdict), *_limits(facts, verdict), *_reservations(facts, verdict), *facts.notes]
+    return replace(verdict, sentences=tuple(words))
 
 
-def needed_num_test(difference: float, parts: Variances, critical: float, num_test: int) -> int | None:
-    """Size of test set at which |difference| would reach `critical` standard errors.
-
-    Only the examples' part shrinks with it, as 1 / num_test. None when the pair is told apart already, or
-    when the rest of the variance alone is too much.
-    """
-    room = (difference / critical) ** 2 - parts.seeds - parts.tuning if critical > 0 else 0.0
-    if critical <= 0 or difference**2 > critical**2 * parts.total or room <= 0:
-        return None
-    needed = math.ceil(num_test * parts.examples / room)
-    return needed if needed <= _MOST_EXAMPLES else None
-
-
-def sentences(
-    *,
-    ranked: Sequence[str],
-    tied: Sequence[str],
-    verdict: Verdict,
-    confidence: float,
-    num_test: int | None,
-) -> tuple[str, ...]:
-    """The words for a verdict otherwise filled. ranked: names by score; tied: those tied with the first."""
-    lines = [verdict.race] if verdict.race else []
-    if not ranked:
-        lines.append("No backbone has enough finished runs to be ranked.")
-    elif len(ranked) == 1:
-        lines.append(
-            f"{ranked[0]} alone was left to be confirmed."
+def _outcome(facts: Facts, verdict: Verdict) -> Iterator[str]:
+    names = facts.names
+    if not names:
+        yield "No backbone has enough finished runs to be ranked."
+    elif len(names) == 1:
+        yield (
+            f"{names[0]} alone was left to be confirmed."
             if verdict.dropped
-            else f"Only {ranked[0]} has enough finished runs: there is nothing to compare it with."
+            else f"Only {names[0]} has enough finished runs: there is nothing to compare it with."
         )
+    elif facts.claims is None:
+        yield f"{names[0]} scores highest of {len(names)} backbones."
     elif len(verdict.leaders) == 1:
-        lines.append(f"{ranked[0]} is the best of {len(ranked)} backbones at {confidence:.0%} confidence.")
+        yield f"{names[0]} is the best of {len(names)} backbones at {facts.confidence:.0%} confidence."
     else:
-        lines.append(
-            f"{ranked[0]} scores highest, but {_listed(verdict.leaders)} cannot be told apart as the best "
-            f"at {confidence:.0%} confidence."
+        found = facts.claims.found
+        if not found.better.any():
+            yield f"Too little was measured to tell any of the {len(names)} backbones apart: their order is a guess."
+        elif not facts.claims.attainable.better.any():
+            first = [name for name, low in zip(names, found.low, strict=True) if low == 1]
+            yield f"Too little was tuned to tell any of the {len(names)} backbones apart."
+            whose = "that" if len(first) == 1 else "those"
+            yield f"Of the configurations that were found, {whose} of {listed(first)} may be the best."
+        yield (
+            f"{names[0]} scores highest, but {listed(verdict.leaders)} cannot be told apart as the best "
+            f"at {facts.confidence:.0%} confidence."
         )
-    if len(ranked) > 1 and verdict.min_detectable_gap is not None:
-        lines.append(
+
+
+def _limits(facts: Facts, verdict: Verdict) -> Iterator[str]:
+    """How much could be told apart, and what would tell more."""
+    if verdict.min_detectable_gap is not None:
+        yield (
             f"Two backbones would have to differ by about {100 * verdict.min_detectable_gap:.1f} points "
             "for this data to tell them apart."
         )
-    if len(ranked) > 1 and tied:
-        lines.append(_advice(verdict, num_test))
-    if verdict.unmeasured:
-        done = "compared" if verdict.race else "measured"
-        lines.append(
-            f"Not {done}: {_listed(verdict.unmeasured)}. The score is made of {_listed(verdict.measured)} alone."
+    if facts.claims is None or facts.bought is None or bool(facts.claims.attainable.better[0][1:].all()):
+        return
+    if verdict.limit == "seeds":
+        yield "The top two are held together by luck of the seeds: more confirmations would help."
+    elif verdict.limit == "unfinished tuning":
+        yield "The top two are held together by unfinished tuning: more trials would help."
+    else:
+        yield (
+            f"The top two are held together by the test set ({facts.bought.num_test} examples): more seeds hardly help."
         )
+    ways = [
+        f"{count} {what}"
+        for count, what in (
+            (verdict.num_test_needed, "test examples"),
+            (verdict.num_seeds_needed, "confirmations each"),
+            (verdict.num_trials_needed, "trials each"),
+        )
+        if count is not None
+    ]
+    if ways:
+        yield f"If their difference is real, about {' or '.join(ways)} would show it."
+    elif verdict.times_needed is not None:
+        all_of = ["test examples", "confirmations", *(["trials"] if facts.bought.num_trials else [])]
+        yield (
+            f"If their difference is real, it takes about {verdict.times_needed:.1f} times the {listed(all_of)} "
+            "together to show it: none of them suffices alone."
+        )
+
+
+def _reservations(facts: Facts, verdict: Verdict) -> Iterator[str]:
+    if verdict.weight_stability is not None and verdict.weight_stability < _STABLE:
+        order = sorted(range(len(facts.names)), key=lambda index: -facts.stability[index])[:3]
+        shares = [f"{facts.names[i]} {facts.stability[i]:.0%}" for i in order if facts.stability[i] > 0]
+        yield f"The first place depends on the weights: with others around these it goes to {listed(shares)} of times."
+    if verdict.unmeasured and facts.names:
+        done = "compared" if verdict.race else "measured"
+        yield f"Not {done}: {listed(verdict.unmeasured)}. The score is made of {listed(verdict.measured)} alone."
+    for name, without in verdict.lacking.items():
+        yield f"{name} is in nobody's score, because it was not measured alike for {listed(without)}."
+    if verdict.train_fracs:
+        shares = [f"{frac:.0%}" for frac in (*verdict.train_fracs, 1.0)]
+        yield f"data_efficiency is the mean over {listed(shares)} of the training set."
     if verdict.dropped:
-        lines.append(f"Dropped, so at any place but the first: {_listed(verdict.dropped)}.")
+        yield f"Dropped, so at any place but the first: {listed(verdict.dropped)}."
     if not verdict.equal_budget and not verdict.race:
         counts = [count for _, count in verdict.budget]
-        lines.append(f"Budgets differ ({min(counts)} to {max(counts)} trials): a low score may only mean few trials.")
+        yield f"Budgets differ ({min(counts)} to {max(counts)} trials): a low score may only mean few trials."
     if verdict.insufficient:
-        lines.append(f"Without a rank: {_listed(verdict.insufficient)}.")
-    return tuple(lines)
+        yield f"Without a rank: {listed(verdict.insufficient)}."
 
 
-def _advice(verdict: Verdict, num_test: int | None) -> str:
-    if verdict.limit == "seeds":
-        line = "The top two are held together by luck of the seeds: more confirmations would help."
-    elif verdict.limit == "unfinished tuning":
-        line = "The top two are held together by unfinished tuning: more trials would help."
-    else:
-        line = f"The top two are held together by the test set ({num_test} examples): more seeds hardly help."
-    if verdict.num_test_needed is not None:
-        line += f" If their difference is real, about {verdict.num_test_needed} test examples would show it."
-    return line
-
-
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

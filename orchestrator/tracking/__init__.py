@@ -13,6 +13,7 @@ Importing this package does not import mlflow.
 
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
 from orchestrator.tracking.link import Link
+from orchestrator.tracking.measured import model_metrics
 from orchestrator.tracking.preflight import check
 from orchestrator.tracking.replay import replay
 from orchestrator.tracking.tracker import Tracker
@@ -25,5 +26,6 @@ __all__ = [
     "Tracker",
     "TrackingSummary",
     "check",
+    "model_metrics",
     "replay",
 ]

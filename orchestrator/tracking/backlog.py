@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from orchestrator.evaluated import Evaluated
 from orchestrator.tracking.info import DatasetInfo
 
 __all__ = ["Backlog", "Epoch", "Event", "Finished", "Published", "RunKey", "RunUpdate", "Started"]
@@ -38,10 +39,11 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A TRIALS row, and the TESTS row where there is one."""
+    """A TRIALS row, the TESTS row where there is one, and what else was measured of a confirmation."""
 
     trial: Mapping[str, Any]
     test: Mapping[str, Any] | None
+    evaluated: Evaluated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Published:
     ranking: pa.Table | None
     verdicts: Mapping[str, str]
     files: Mapping[str, Path]
+    more: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    """Metrics of summary runs beside the ranking's, by task and backbone."""
 
 
 Event = Started | Epoch | Finished | Published | DatasetInfo
@@ -94,8 +98,9 @@ class Backlog:
                 self._run(run).started = run
             case Epoch(row):
                 self._run(row).epochs[int(row["epoch"])] = row
-            case Finished(trial):
+            case Finished(trial, _, evaluated):
                 self._run(trial).finished = event
+                self.num_events += 0 if evaluated is None else len(evaluated.measures)
             case Published():
                 self.publication = event
             case DatasetInfo():

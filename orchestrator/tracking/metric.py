@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from orchestrator.request import SEARCHED
+
 __all__ = [
     "EPOCH_GROUPS",
     "Point",
@@ -21,6 +23,7 @@ __all__ = [
     "milliseconds",
     "model_points",
     "parent_points",
+    "rounded",
 ]
 
 EPOCH_GROUPS: Final = ("train/", "val/", "time/")
@@ -37,7 +40,7 @@ _MEASURES: Final = ("score", "loss", "accuracy", "f1_macro", "r2", "mae")
 """What validation and test say of a run; what the kind of task does not have is null, and no point."""
 
 _VALIDATION: Final = tuple(f"val_{name}" for name in _MEASURES)
-_TEST: Final = (*(f"test_{name}" for name in _MEASURES), "test_mse")
+_TEST: Final = (*(f"test_{name}" for name in _MEASURES), "test_mse", "perturbed_score")
 _MODEL: Final = {
     "score": "adapt/score",
     "ci_low": "adapt/ci_low",
@@ -48,6 +51,9 @@ _MODEL: Final = {
     "p_best": "adapt/best",
     "quality": "adapt/quality",
     "ease": "adapt/ease",
+    "data_efficiency": "adapt/few_labels",
+    "robustness": "adapt/perturbed",
+    "weight_stability": "adapt/stability",
     "num_trials": "adapt/num_trials",
     "num_failed": "adapt/num_failed",
     "cost_s": "adapt/cost_s",
@@ -89,19 +95,19 @@ def epoch_points(row: Mapping[str, Any]) -> list[Point]:
 def final_points(trial: Mapping[str, Any], test: Mapping[str, Any] | None) -> list[Point]:
     """Of one TRIALS row. A failed trial has no result to compare.
 
-    Test scores go on confirmations alone, so that nobody picks a configuration by them.
+    Test scores go on runs of what was chosen alone, so that nobody picks a configuration by them.
     """
     values = {f"final/{short}": trial.get(name) for name, short in _TRIAL.items()}
     if trial["state"] != "failed":
         values |= {f"final/{name}": trial.get(name) for name in _VALIDATION}
-    if trial["phase"] == "confirmation" and test is not None:
+    if trial["phase"] not in SEARCHED and test is not None:
         values |= {f"final/{name}": test.get(name) for name in _TEST}
     return _points(values, step=0, moment=trial.get("finished_at"))
 
 
-def model_points(row: Mapping[str, Any]) -> list[Point]:
-    """Of one RANKING row, on the backbone's summary run."""
-    values = {key: row.get(name) for name, key in _MODEL.items()}
+def model_points(row: Mapping[str, Any], more: Mapping[str, float] | None = None) -> list[Point]:
+    """Of one RANKING row, with `more` metrics by key, on the backbone's summary run."""
+    values = {**(more or {}), **{key: row.get(name) for name, key in _MODEL.items()}}
     if row.get("best_freeze_depth") is not None and row.get("num_blocks"):
         values["adapt/freeze_frac"] = row["best_freeze_depth"] / row["num_blocks"]
         if row["best_tune_stop"] < row["num_blocks"]:
@@ -136,11 +142,12 @@ def finite(points: Iterable[Point]) -> tuple[list[Point], list[str]]:
 def _points(values: Mapping[str, Any], *, step: int, moment: datetime | None) -> list[Point]:
     timestamp_ms = milliseconds(moment)
     return [
-        Point(key=key, value=_rounded(value), step=step, timestamp_ms=timestamp_ms)
+        Point(key=key, value=rounded(value), step=step, timestamp_ms=timestamp_ms)
         for key, value in values.items()
         if value is not None
     ]
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """To what MLflow's tables have room for."""
     return float(value) if isinstance(value, int) else float(f"{float(value):.6g}")

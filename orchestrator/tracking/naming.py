@@ -48,6 +48,8 @@ _SHORT: Final = {
     "max_epochs": "epochs",
     "warmup_frac": "warmup",
 }
+_MARKS: Final = {"confirmation": "c", "reduced": "r"}
+_ROLES: Final = {"confirmation": "confirm", "reduced": "reduced"}
 _UNUSED_WHEN_FROZEN: Final = ("learning_rate", "layer_decay", "stay_near")
 
 
@@ -99,8 +101,9 @@ def blocks_text(freeze_depth: int, tune_stop: int, num_blocks: int) -> str:
 
 
 def run_name(run: Mapping[str, Any], short: str) -> str:
-    """``#07 mobilenet_v2 12/18``: number, backbone, blocks as `blocks_text` has them. A confirmation starts with c."""
-    mark = "c" if run["phase"] == "confirmation" else "#"
+    """``#07 mobilenet_v2 12/18``: number, backbone, blocks as `blocks_text` has them. A confirmation starts with
+    c, and one on fewer samples with r."""
+    mark = _MARKS.get(run["phase"], "#")
     blocks = blocks_text(run["freeze_depth"], run["tune_stop"], run["num_blocks"])
     return f"{mark}{run['number']:02d} {short} {blocks}"
 
@@ -120,6 +123,8 @@ def run_params(run: Mapping[str, Any], short: str, dataset: DatasetInfo | None) 
         config["tune_window"] = f"{start}-{run['tune_stop']}"
     config["freeze_depth"] = start
     params: dict[str, Any] = {"model": short, "num_blocks": num_blocks, "freeze_frac": run["freeze_frac"]}
+    if run.get("train_frac", 1.0) < 1:
+        params["train_frac"] = run["train_frac"]
     for name, value in config.items():
         key = str(_SHORT.get(name, name))
         params[key] = value
@@ -152,7 +157,7 @@ def source_tags(info: SweepInfo) -> dict[str, str]:
 def child_tags(run: Mapping[str, Any], short: str) -> dict[str, str]:
     """What tells a trial or confirmation apart, without what only its end brings."""
     tags = {
-        "orchestrator.role": "confirm" if run["phase"] == "confirmation" else "trial",
+        "orchestrator.role": _ROLES.get(run["phase"], "trial"),
         "orchestrator.trial_id": f"{run['study']}#{run['number']}",
         "orchestrator.phase": run["phase"],
         "orchestrator.backbone": run["backbone"],

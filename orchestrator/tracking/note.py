@@ -16,7 +16,8 @@ configuration that was tried, `2 Mean curves by backbone` the learning curves, `
 A colour is a backbone, everywhere. `freeze_frac` is the share of blocks frozen from the input side: 0 tunes
 all, 1 trains the head alone. `adapt/score` is the confirmed test score with chance at 0 and perfect at 1;
 `adapt/ci_low` to `adapt/ci_high` is its interval. Backbones whose `adapt/rank_low` is 1 may be the best.
-Configurations were chosen on validation; test scores are on confirmations and backbones alone."""
+Configurations were chosen on validation; test scores are on confirmations and backbones alone. What else was
+measured of a confirmation is in its `measures.json`, with `pictures`."""
 
 
 _SAMPLES: Final = {"image": ("image", "images"), "text": ("text", "texts"), "audio": ("sound", "sounds")}

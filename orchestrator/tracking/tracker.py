@@ -14,6 +14,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from orchestrator.errors import redact
+from orchestrator.evaluated import Evaluated
+from orchestrator.records import OF_EXAMPLES
 from orchestrator.tracking.backlog import Backlog, Epoch, Event, Finished, Published, Started
 from orchestrator.tracking.failure import ForbiddenError, UnavailableError, reason_of
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
@@ -88,23 +90,32 @@ class Tracker:
         """A run completed an epoch: an EPOCHS row."""
         self._put(Epoch(dict(row)))
 
-    def run_finished(self, trial: Mapping[str, Any], test: Mapping[str, Any] | None) -> None:
-        """A run ended: its TRIALS row, and its TESTS row where there is one."""
-        self._put(Finished(dict(trial), None if test is None else dict(test)))
+    def run_finished(
+        self, trial: Mapping[str, Any], test: Mapping[str, Any] | None, evaluated: Evaluated | None = None
+    ) -> None:
+        """A run ended: its TRIALS row, its TESTS row where there is one, and what else was measured of it."""
+        self._put(Finished(dict(trial), None if test is None else _without_examples(test), evaluated))
 
     def dataset(self, info: DatasetInfo) -> None:
         """A task's data is known. Best told before the first run starts."""
         self._put(info)
 
-    def publish(self, ranking: pa.Table, verdicts: Mapping[str, str], files: Mapping[str, Path]) -> None:
+    def publish(
+        self,
+        ranking: pa.Table,
+        verdicts: Mapping[str, str],
+        files: Mapping[str, Path],
+        more: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
+    ) -> None:
         """There is a ranking.
 
         Args:
             ranking: of schema RANKING.
             verdicts: sentences, by task.
             files: local files by artifact path; put on the parent run of every task.
+            more: metrics of summary runs beside the ranking's, by task and backbone.
         """
-        self._put(Published(ranking, dict(verdicts), dict(files)))
+        self._put(Published(ranking, dict(verdicts), dict(files), dict(more or {})))
 
     def link(self, task: str) -> Link:
         """Where a task's runs can be seen. A saved view where it could be written, else a filter."""
@@ -187,6 +198,11 @@ class Tracker:
                 f" records are complete; `python -m orchestrator report {self._info.sweep_id}` writes what"
                 " MLflow lacks."
             )
+
+
+def _without_examples(test: Mapping[str, Any]) -> dict[str, Any]:
+    """A TESTS row without what it says of each example, which MLflow is not told."""
+    return {name: value for name, value in test.items() if name not in OF_EXAMPLES}
 
 
 def summary_of(info: SweepInfo, uri: str, writer: SweepWriter, *, error: str | None) -> TrackingSummary:

@@ -77,6 +77,9 @@ def saved_views(sweep_id: str, kind: str = "classification") -> tuple[View, ...]
         _bar("final/test_score", "Test score of the confirmations"),
         _bar("adapt/cost_s", "Seconds spent"),
         _bar("adapt/freeze_frac", "Share of blocks frozen in the chosen configuration"),
+        _bar("final/robust", "Change of the score on perturbed inputs"),
+        *([] if kind == "regression" else [_bar("final/ece", "Calibration error (ECE)")]),
+        _scatter("final/latency_s", "adapt/score", "Score against seconds for one sample"),
     ]
     trials = [
         _parallel(("model", "freeze_frac", "head_lr_log10"), (score,), "What was tried"),
@@ -97,7 +100,8 @@ def saved_views(sweep_id: str, kind: str = "classification") -> tuple[View, ...]
     )
     ranking_columns = _columns(
         "metrics", "adapt/rank", "adapt/score", "adapt/ci_low", "adapt/ci_high", "adapt/rank_low",
-        "adapt/rank_high", "adapt/best", "adapt/num_trials", "adapt/num_failed", "adapt/cost_s",
+        "adapt/rank_high", "adapt/best", "final/test_score", "final/robust", "final/ece", "final/latency_s",
+        "adapt/num_trials", "adapt/num_failed", "adapt/cost_s",
     )  # fmt: skip
     return (
         View(

@@ -7,16 +7,16 @@ failure `forget` drops what is believed to be there, since a call that failed he
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestrator.errors import redact
 from orchestrator.tracking import naming
 from orchestrator.tracking.backlog import Backlog, Finished, Published, RunKey, RunUpdate
 from orchestrator.tracking.color import colors
-from orchestrator.tracking.failure import ForbiddenError, RefusedError, UnavailableError, reason_of
+from orchestrator.tracking.failure import ForbiddenError, RefusedError, UnavailableError
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo
+from orchestrator.tracking.measured import log_evaluated, measure_points
 from orchestrator.tracking.metric import (
     epoch_points,
     final_points,
@@ -25,6 +25,7 @@ from orchestrator.tracking.metric import (
     parent_points,
 )
 from orchestrator.tracking.note import note
+from orchestrator.tracking.refusals import Refusals
 from orchestrator.tracking.store import Store, StoredRun
 from orchestrator.tracking.task_runs import TaskRuns
 from orchestrator.tracking.view import view_tags
@@ -57,16 +58,12 @@ class SweepWriter:
         """Tasks with a ranking in MLflow."""
         self.written: set[str] = set()
         """Identities of the trials and confirmations written to their end."""
-        self.refused: dict[str, str] = {}
-        """What MLflow would not take, and why. A file that it takes later is taken out."""
+        self._refusals = Refusals()
 
     @property
     def complaint(self) -> str | None:
         """One sentence on what MLflow would not take; None when it took all."""
-        if not self.refused:
-            return None
-        what, why = next(iter(self.refused.items()))
-        return f"{len(self.refused)} records were refused, the first: {what}: {why}"
+        return self._refusals.complaint
 
     def forget(self) -> None:
         """Believe nothing about what MLflow holds; `open` looks again."""
@@ -79,18 +76,18 @@ class SweepWriter:
         for task in self._info.tasks:
             if task not in self._tasks and task not in self._lost:
                 self._lost.add(task)
-                with self._one(f"task {task}"):
+                with self._refusals.one(f"task {task}"):
                     self._open_task(task)
                     self._lost.discard(task)
 
     def write(self, backlog: Backlog) -> None:
         """Write what is waiting and take it out of the backlog."""
         for name in list(backlog.datasets):
-            with self._one(f"data of {name}"):
+            with self._refusals.one(f"data of {name}"):
                 self._write_dataset(backlog.datasets[name])
             del backlog.datasets[name]
         for key in list(backlog.runs):
-            with self._one(f"{key.study} #{key.number}"):
+            with self._refusals.one(f"{key.study} #{key.number}"):
                 self._write_run(key, backlog.runs[key])
             del backlog.runs[key]
         if backlog.publication is not None:
@@ -102,7 +99,7 @@ class SweepWriter:
         """Leave nothing RUNNING and no identity twice."""
         end_ms = milliseconds(None)
         for name in list(self._tasks):
-            with self._one(f"end of {name}"):
+            with self._refusals.one(f"end of {name}"):
                 task = self._tasks[name]
                 task.look(self._store, whole=False)
                 for run in task.spare:
@@ -131,7 +128,7 @@ class SweepWriter:
             self._store.set_status(parent, "RUNNING")
         self._store.log(parent, params=naming.parent_params(info))
         if parent.tags.get("orchestrator.config") != "logged":
-            with self._one(f"configuration of {name}", file=True):
+            with self._refusals.one(f"configuration of {name}", file=True):
                 self._store.log_text(parent, redact(info.config_yaml), "config/sweep.yaml")
                 self._store.log(parent, tags={"orchestrator.config": "logged"})
         self._tasks[name] = task
@@ -217,17 +214,23 @@ class SweepWriter:
             if len(epochs) >= trial["epochs"]:
                 ends[_EPOCHS_TAG] = str(trial["epochs"])
         points += final_points(trial, finished.test)
+        evaluated = finished.evaluated
+        if evaluated is not None:
+            points += measure_points(evaluated.measures, trial.get("finished_at"))
         self._store.log(run, params=params, tags={**tags, **ends}, points=points)
+        if evaluated is not None:
+            with self._refusals.one(f"evaluation of {evaluated.study} #{evaluated.number}", file=True):
+                log_evaluated(self._store, run, evaluated)
         self._store.set_status(run, _STATUS[trial["state"]], milliseconds(trial.get("finished_at")))
 
     def _publish(self, publication: Published) -> None:
         rows = publication.ranking.to_pylist() if publication.ranking is not None else []
         for name in self._info.tasks:
             mine = [row for row in rows if row["task"] == name]
-            with self._one(f"ranking of {name}"):
+            with self._refusals.one(f"ranking of {name}"):
                 task = self._task(name)
                 for row in mine:
-                    self._write_model(task, name, row)
+                    self._write_model(task, name, row, publication.more.get((name, row["backbone"]), {}))
                 if mine:
                     self.ranked.add(name)
                 verdict = publication.verdicts.get(name)
@@ -239,10 +242,10 @@ class SweepWriter:
                     self._store.log(task.parent, tags={_NOTE_TAG: page})
                 self._store.log(task.parent, points=parent_points(mine), again=True)
                 for path, local in publication.files.items():
-                    with self._one(f"{path} of {name}", file=True):
+                    with self._refusals.one(f"{path} of {name}", file=True):
                         self._store.log_file(task.parent, local, path)
 
-    def _write_model(self, task: TaskRuns, name: str, row: Mapping[str, Any]) -> None:
+    def _write_model(self, task: TaskRuns, name: str, row: Mapping[str, Any], more: Mapping[str, float]) -> None:
         backbone = row["backbone"]
         short = self._short.get(backbone, backbone)
         run_id = naming.model_run_id(self._info.sweep_id, name, backbone)
@@ -253,7 +256,7 @@ class SweepWriter:
                 task.experiment_id, run_id=run_id, name=short, tags=tags, start_ms=milliseconds(None)
             )
             task.runs[run_id] = run
-        self._store.log(run, params={"model": short}, tags=tags, points=model_points(row), again=True)
+        self._store.log(run, params={"model": short}, tags=tags, points=model_points(row, more), again=True)
         self._store.set_status(run, "FINISHED", milliseconds(None))
 
     def _child_tags(self, task: TaskRuns, backbone: str) -> dict[str, str]:
@@ -269,25 +272,6 @@ class SweepWriter:
             return self._tasks[name]
         except KeyError:
             raise RefusedError(f"the task {name!r} has no experiment to write to") from None
-
-    @contextmanager
-    def _one(self, what: str, *, file: bool = False) -> Iterator[None]:
-        """Keep what goes wrong with one record from stopping the others.
-
-        Files go to a store of their own, which may fail alone; if all of MLflow does, the next call tells.
-        """
-        try:
-            yield
-        except ForbiddenError:
-            raise
-        except Exception as error:
-            if isinstance(error, UnavailableError) and not file:
-                raise
-            _LOG.debug("MLflow lacks %s", what, exc_info=True)
-            self.refused[what] = reason_of(error)
-        else:
-            if file:
-                self.refused.pop(what, None)
 
 
 def _complete(run: StoredRun, trial: Mapping[str, Any]) -> bool:

@@ -11,36 +11,10 @@ import jsonschema
 import pytest
 import yaml
 
-from orchestrator.cli import main
 from orchestrator.config import sweep_files
 from trainables.catalog import known_architectures
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command; returns its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main(list(arguments))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def run_json(run: Run) -> Callable[..., Any]:
-    """Runs a command with ``--json``, which must succeed and print one document and nothing else."""
-
-    def run_json(*arguments: str) -> Any:
-        code, out, err = run(*arguments, "--json")
-        assert (code, err) == (0, "")
-        return json.loads(out)
-
-    return run_json
 
 
 # --- usage
@@ -234,6 +208,39 @@ def test_show_one_trial_in_full(stored: Path, run: Run, run_json: Callable[..., 
     code, _, err = run("show", "--trial", "99", "--storage", str(stored))
     assert code == 2
     assert "has no finished run 99; it has 16 runs" in err
+
+
+def test_show_what_was_measured_of_a_confirmation(stored: Path, run: Run, run_json: Callable[..., Any]) -> None:
+    document = run_json("show", "--trial", "6", "--storage", str(stored))
+    for row in document["runs"]:
+        assert row["phase"] == "confirmation"
+        assert row["measures"][:2] == [
+            {"name": "ece", "split": "test", "condition": "", "value": 0.25},
+            {"name": "ece", "split": "test", "condition": "temperature_scaled", "value": 0.125},
+        ]
+        assert (row["confusion"], row["notes"]) == ([[4, 0], [1, 3]], ["no meter"])
+        [(file, caption)] = row["pictures"].items()
+        assert (Path(file).read_bytes(), caption) == (b"png", "where it looked")
+    assert "measures" not in run_json("show", "--trial", "1", "--storage", str(stored))["runs"][0]
+    _, out, _ = run("show", "--trial", "6", "--storage", str(stored))
+    lines = [line.split() for line in out.splitlines()]
+    assert lines.count(["ece", "test", "0.25"]) == 2
+    assert lines.count(["test", "temperature_scaled", "0.125"]) == 2, "below its name"
+    assert ["auroc", "test", "-"] in lines
+    assert ["num", "test", "class:a", "4"] in lines
+    assert "note: no meter" in out
+    assert "saliency.png: where it looked" in out
+
+
+def test_the_screen_is_shown_with_what_it_has_earned(stored: Path, run: Run, run_json: Callable[..., Any]) -> None:
+    [document] = run_json("rank", "--storage", str(stored))
+    [screen] = document["screen"]
+    assert screen["taus"] == {"log_me": pytest.approx(1.0), "num_params": None}
+    assert screen["num_compared"] == {"log_me": 2, "num_params": 2}
+    code, out, _ = run("rank", "--storage", str(stored))
+    assert code == 0
+    assert [line.split() for line in out.splitlines() if "weighted tau" in line] == [["weighted", "tau", "+1.00", "-"]]
+    assert "no more than it earned here" in " ".join(out.split())
 
 
 def test_rank(stored: Path, run: Run, run_json: Callable[..., Any]) -> None:

@@ -128,6 +128,26 @@ VALUES: list[Any] = [
     ("confirmation.seeds=0", "must be a whole number in [1, 100], got 0", ""),
     ("confirmation.seeds=101", "must be a whole number in [1, 100], got 101", ""),
     ("confirmation.seeds=[1, 1]", "must be a whole number in [1, 100], got [1, 1]", ""),
+    ("confirmation.train_fracs=0.1", "must be a list of numbers, got 0.1", "write [0.1]"),
+    ("confirmation.train_fracs=~", "must be a list of numbers, got None", ""),
+    ("confirmation.train_fracs=[0.1, 0.1]", "must not repeat a number, got 0.1", ""),
+    ("confirmation.train_fracs=[1]", "must be in (0, 1), got 1", "all samples are what confirmations"),
+    ("confirmation.train_fracs=[0]", "must be in (0, 1), got 0", ""),
+    ("confirmation.train_fracs=[30]", "must be a finite number in [0, 1], got 30", ""),
+    ("confirmation.train_frac=0.1", "unknown key", "did you mean 'train_fracs'?"),
+    ("train_fracs=[0.1]", "unknown key", "it belongs under confirmation"),
+    ("evaluation.perturbations=al", "must be one of all, none, got 'al'", "did you mean 'all'?"),
+    ("evaluation.num_perturbed=0", "must be a whole number in [1, 1000000], got 0", ""),
+    ("evaluation.num_explained=-1", "must be a whole number in [0, 10000], got -1", ""),
+    ("evaluation.num_attackd=1", "unknown key", "did you mean 'num_attacked'?"),
+    ("evaluation.robustness=all", "unknown key", "did you mean 'perturbations'?"),
+    ("screen=1", "must be true or false, got 1", ""),
+    ("ranking.preset=few_trial", "must be one of default, accuracy_only", "did you mean 'few_trials'?"),
+    ("ranking.weights.quality=-1", "must be a finite number in [0, 1000], got -1", ""),
+    ("ranking.weights.accuracy=1", "unknown key", "did you mean 'quality'?"),
+    ("ranking.weights=[1, 0]", "must be a mapping of keys to values, got [1, 0]", ""),
+    ("ranking.weights={quality: 0, ease: 0, data_efficiency: 0, robustness: 0}", "must not all be 0", "a weight"),
+    ("ranking.quality=1", "unknown key", "write weights: {quality: ...}"),
     ("resources.cpus_per_trial=0", "must be a whole number in [1, 1024], got 0", ""),
     ("resources.gpus_per_trial=1.5", "a fraction below 1, or a whole number, got 1.5", "1 or 2"),
     ("resources.gpus_per_trial=-1", "must be auto or a finite number in [0, 64], got -1", ""),
@@ -320,6 +340,27 @@ def test_a_regression_has_no_classes_to_balance(tmp_path: Path, override: str, k
     assert_told(
         problems(tmp_path, REGRESSION, (override,)), f"--set {override.partition('=')[0]}", key, message, "remove it"
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("finetune.augmentation=flip", "finetune.augmentation"),
+        ("space.augmentation.choice=[none, flip]", "space.augmentation"),
+    ],
+)
+def test_only_images_are_augmented(tmp_path: Path, override: str, key: str) -> None:
+    where = f"--set {override.partition('=')[0]}"
+    texts = SWEEP.replace("num_train: 100", "data: x.csv").replace("[timm/a, timm/b]", "[hf/a, hf/b]")
+    message = "must be none for text data, as only images are augmented: task digits, got 'flip'"
+    said = texts.replace("data: x.csv", "data: x.csv\n    modality: text")
+    assert_told(problems(tmp_path, said, (override,)), where, key, message, "remove it")
+    known = texts.replace("hf/b", "hf/distilbert/distilbert-base-uncased")
+    assert_told(problems(tmp_path, known, (override,)), where, key, message, "remove it")
+    file = tmp_path / "fine.yaml"
+    for fine in (SWEEP, texts):  # images, and data of a kind that nobody knows yet
+        file.write_text(fine)
+        assert load_sweep(file, (override,))
 
 
 def test_backbones_and_tasks_of_one_modality(tmp_path: Path) -> None:

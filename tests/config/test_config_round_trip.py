@@ -6,7 +6,7 @@ import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config import (
+    Component,
+    Preset,
     SweepConfig,
     config_schema,
     load_sweep,
@@ -89,7 +91,27 @@ SWEEPS = st.fixed_dictionaries(
         "finetune": st.fixed_dictionaries(
             {}, optional={"warmup_frac": st.floats(0, 0.99), "class_weight": st.just("none")}
         ),
-        "confirmation": st.fixed_dictionaries({"seeds": st.integers(1, 100)}),
+        "confirmation": st.fixed_dictionaries(
+            {"seeds": st.integers(1, 100)},
+            optional={"train_fracs": st.lists(st.floats(0.01, 0.99), max_size=3, unique=True)},
+        ),
+        "evaluation": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "perturbations": st.sampled_from(["all", "none"]),
+                "num_perturbed": st.integers(1, 999),
+                "num_explained": st.integers(0, 99),
+            },
+        ),
+        "screen": st.booleans(),
+        "ranking": st.fixed_dictionaries(
+            {},
+            optional={
+                "preset": st.sampled_from(get_args(Preset)),
+                "weights": st.dictionaries(st.sampled_from(get_args(Component)), st.floats(0.1, 10)),
+            },
+        ),
         "resources": st.fixed_dictionaries(
             {
                 "gpus_per_trial": st.sampled_from(["auto", 0, 0.25, 1, 2.0]),

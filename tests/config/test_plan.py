@@ -75,6 +75,22 @@ def test_costs_grow_with_the_length_of_texts_and_sounds(
 
 
 @pytest.mark.usefixtures("facts")
+def test_runs_on_fewer_samples_are_counted_and_cost_their_share() -> None:
+    whole = plan(sweep()).studies[0]
+    planned = plan(sweep("confirmation.train_fracs=[0.1, 0.3]"))
+    study = planned.studies[0]
+    assert (study.reduced_runs, study.runs - whole.runs, planned.runs) == (6, 6, 2 * (11 + 6))
+    assert study.epochs_expected == whole.epochs_expected + 6 * 9
+    assert study.epochs_max == (11 + 6) * 9
+    assert whole.train_flops is not None
+    assert whole.eval_flops is not None
+    assert study.train_flops == pytest.approx(whole.train_flops * (1 + 0.4 * 3 * 9 / whole.epochs_expected))
+    assert study.eval_flops == pytest.approx(whole.eval_flops * (1 + 6 * 9 / whole.epochs_expected))
+    assert plan_to_dict(planned)["studies"][0]["train_fracs"] == (0.1, 0.3)
+    assert "as many again on 10 % and on 30 %" in " ".join(render_plan(planned).split())
+
+
+@pytest.mark.usefixtures("facts")
 def test_totals_are_sums_and_json_takes_them() -> None:
     planned = plan(sweep(), flops_per_s=1e9)
     assert planned.runs == sum(study.trials + study.confirmations for study in planned.studies)
@@ -141,6 +157,7 @@ def test_expected_epochs_lie_between_grace_and_all(max_epochs: int, grace: int, 
         ("resources.gpus_per_trial=0.4", "2 trials fit one GPU and leave 20% of it idle; 0.5 would use all"),
         ("resources.gpus_per_trial=0.7", "1 trials fit one GPU and leave 30% of it idle; 1 would use all"),
         ("confirmation.seeds=1", "confirmation.seeds 1: too few for an interval"),
+        ("confirmation.train_fracs=[0.5, 0.05]", "0.05: 5 training samples of a are less than one batch of 10"),
         ("budget.random_trials=0", "no tuning curve"),
         ("finetune.batch_size=1", "cannot train on one sample"),
     ],

@@ -201,6 +201,7 @@ def runs_of(study: str, scores: Sequence[float], num_val: int = 100_000) -> list
             val_score=score,
             num_val=num_val,
             duration_s=1.0,
+            train_frac=1.0,
         )
         for number, score in enumerate(scores)
     ]
@@ -266,9 +267,12 @@ def test_a_look_waits_for_every_trial_of_its_round() -> None:
     assert race.is_due({"a": {0, 1, 2, 3}, "b": {3, 2, 1, 0, 5}})
 
 
-def test_search_trials_leave_confirmations_out(tmp_path: Path) -> None:
-    twin = Twin(race_config(), tmp_path)
+def test_what_follows_the_search_is_no_part_of_a_race(tmp_path: Path) -> None:
+    twin = Twin(race_config(confirmation={"seeds": 2, "train_fracs": [0.5]}), tmp_path)
     twin.run(by_backbone)
     table: pa.Table = twin.folder.trials.read()
     found = search_trials(table)
-    assert sum(map(len, found.values())) == sum(phase != "confirmation" for phase in table["phase"].to_pylist())
+    phases = Counter(table["phase"].to_pylist())
+    assert phases["confirmation"] == phases["reduced"] == 2, "of those that were left alone"
+    assert sum(map(len, found.values())) == phases["random"] + phases["thompson"]
+    assert {row["study"] for row in table.to_pylist() if row["phase"] == "reduced"} == {twin.studies[0].key}

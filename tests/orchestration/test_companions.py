@@ -122,16 +122,16 @@ class TestStudy:
             requests = [study.next() for _ in range(34)]
             assert any(r and r.companions for r in requests) == together
 
-    @pytest.mark.parametrize("best", [3, NUM_BLOCKS])
-    def test_confirmations_of_a_probe_are_each_others(self, tmp_path: Path, best: int) -> None:
+    def test_what_follows_the_search_is_trained_alone(self, tmp_path: Path) -> None:
+        """Probes as well: what is evaluated is a whole network."""
         budget = {"budget__trials": 8, "budget__random_trials": 8}
-        config = small_config(**budget, confirmation__seeds=MIN_TOGETHER, space=self.SPACE)
-        twin = Twin(config, tmp_path)
-        runs = twin.run(lambda request, epoch: 0.9 if request.config.freeze_depth == best else 0.5)
-        for study in twin.studies:
-            confirmations = [r for r in runs if r.study == study.key and r.phase == "confirmation"]
-            expected = tuple(r.config for r in confirmations) if best == NUM_BLOCKS else ()
-            assert [r.companions for r in confirmations] == [expected] * MIN_TOGETHER
+        seeds = {"confirmation__seeds": MIN_TOGETHER, "confirmation__train_fracs": [0.5]}
+        twin = Twin(small_config(**budget, **seeds, space=self.SPACE), tmp_path)
+        runs = twin.run(lambda request, epoch: 0.9 if request.config.freeze_depth == NUM_BLOCKS else 0.5)
+        following = [r for r in runs if r.phase in ("confirmation", "reduced")]
+        assert len(following) == 2 * 2 * MIN_TOGETHER
+        assert {r.config.freeze_depth for r in following} == {NUM_BLOCKS}
+        assert {r.companions for r in following} == {()}
 
 
 def test_they_travel(tmp_path: Path) -> None:

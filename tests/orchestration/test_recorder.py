@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from twin import epoch_result, leave_test, small_config
 
+from orchestrator.evaluated import Evaluated, EvaluationFiles, leave_findings, read_evaluations
 from orchestrator.folder import SweepFolder
 from orchestrator.recorder import Recorder
 from orchestrator.request import RunRequest
 from trainables.config import FinetuneConfig
+from trainables.evaluate import Findings, Measure, Picture
 
 NUM_BLOCKS = 18
 REGRESSION_TEST = {
@@ -37,6 +40,7 @@ class Heard:
         self.started: list[Mapping[str, Any]] = []
         self.epochs: list[Mapping[str, Any]] = []
         self.finished: list[tuple[Mapping[str, Any], Mapping[str, Any] | None]] = []
+        self.evaluated: list[Evaluated | None] = []
 
     def run_started(self, run: Mapping[str, Any]) -> None:
         self.started.append(run)
@@ -45,8 +49,11 @@ class Heard:
         self.epochs.append(row)
         assert self.folder.epochs.read().num_rows == len(self.epochs)
 
-    def run_finished(self, trial: Mapping[str, Any], test: Mapping[str, Any] | None) -> None:
+    def run_finished(
+        self, trial: Mapping[str, Any], test: Mapping[str, Any] | None, evaluated: Evaluated | None
+    ) -> None:
         self.finished.append((trial, test))
+        self.evaluated.append(evaluated)
         assert self.folder.trials.read().num_rows == len(self.finished)
 
 
@@ -222,3 +229,75 @@ def test_a_request_travels_to_a_worker_and_back(scene: Scene) -> None:
     assert config["study"] == "digits:timm/x@random"
     assert RunRequest.from_tune({**config, "trial_id": "t"}) == scene.request
     assert [key for key in config if "test" in key] == ["test_file"]
+
+
+# --- what was measured beyond the score
+
+FOUND = Findings(
+    measures=(
+        Measure(name="ece", value=0.25),
+        Measure(name="auroc", value=float("nan")),
+        Measure(name="f1", value=0.5, condition="class:ant"),
+        Measure(name="loss", value=1.5, split="train"),
+    ),
+    pictures=(Picture(name="saliency", caption="where it looked", png=b"\x89PNG\xff"),),
+    confusion=np.array([[3, 1], [0, 4]]),
+    notes=("no energy meter",),
+)
+
+
+def test_an_evaluated_run_leaves_its_measures_before_its_trial(scene: Scene) -> None:
+    leave_test(scene.request, perturbed_score=0.5, perturbed_example_scores=[0.5, 1.0])
+    leave_findings(scene.request.test_file, FOUND, class_names=("ant", "bee"), failures=("evaluation failed: x: why",))
+    scene.folder.write_facts({"studies": [{"study": scene.key[0]}]})
+    scene.epochs(0.5, 0.6)
+    scene.recorder.finished(*scene.key, epoch_result(3, 0.7, done=True))
+    rows = scene.folder.measures.read().to_pylist()
+    assert [(row["name"], row["split"], row["condition"], row["value"]) for row in rows] == [
+        ("ece", "test", "", 0.25),
+        ("auroc", "test", "", None),
+        ("f1", "test", "class:ant", 0.5),
+        ("loss", "train", "", 1.5),
+    ]
+    assert {(row["study"], row["number"]) for row in rows} == {scene.key}
+    [test] = scene.folder.tests.read().to_pylist()
+    assert (test["perturbed_score"], test["perturbed_example_scores"]) == (0.5, [0.5, 1.0])
+    [heard] = scene.heard.evaluated
+    assert heard is not None
+    assert (heard.class_names, heard.confusion) == (("ant", "bee"), ((3, 1), (0, 4)))
+    assert (heard.notes, heard.failures) == (
+        ("no energy meter", "evaluation failed: x: why"),
+        ("evaluation failed: x: why",),
+    )
+    [(name, file)] = heard.picture_files.items()
+    assert (name, file.read_bytes(), heard.captions) == (
+        "saliency.png",
+        b"\x89PNG\xff",
+        {"saliency": "where it looked"},
+    )
+    assert file == scene.folder.path / "pictures" / "00-00000" / "saliency.png"
+    assert (scene.folder.path / "evaluations" / "00-00000.json").exists()
+    assert read_evaluations(scene.folder) == {scene.key: heard}, "the folder tells the same afterwards"
+    assert json.dumps(heard.document())
+
+
+def test_measures_of_a_run_that_does_not_count_are_no_measures(scene: Scene) -> None:
+    """Be it that it was stopped, or that the driver was killed before it wrote the trial."""
+    leave_findings(scene.request.test_file, FOUND, class_names=("ant", "bee"), failures=())
+    leave_test(scene.request)
+    scene.recorder.finished(*scene.key, epoch_result(1, 0.6))
+    assert scene.row()["state"] == "stopped"
+    assert len(scene.folder.measures.read()) == 0
+    assert scene.heard.evaluated == [None]
+    lost = {"study": "digits:killed", "number": 3, "name": "ece", "split": "test", "condition": "", "value": 0.5}
+    scene.folder.measures.append(lost)
+    assert len(scene.folder.measures_table()) == 0
+
+
+def test_findings_without_classes_or_pictures_leave_neither(scene: Scene) -> None:
+    leave_findings(scene.request.test_file, Findings(measures=FOUND.measures), class_names=("y",), failures=())
+    files = EvaluationFiles.of(scene.request.test_file)
+    assert not files.pictures.exists()
+    found = Evaluated.read(scene.request.test_file, study="digits:x", number=0)
+    assert found is not None
+    assert (found.confusion, found.picture_files, len(found.measures)) == (None, {}, 4)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.records import EPOCHS, TESTS, TRIALS, AppendOnlyTable, TableDamaged
+from orchestrator.records import EPOCHS, MEASURES, TESTS, TRIALS, AppendOnlyTable, TableDamaged
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FAST = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -58,14 +58,40 @@ def test_any_rows_come_back_in_order(schema: pa.Schema, data: st.DataObject, pla
     assert read.to_pylist() == written
 
 
+@FAST
+@given(data=st.data())
+def test_rows_written_at_a_time_come_back_as_those_written_one_by_one(data: st.DataObject, place: Path) -> None:
+    place.unlink(missing_ok=True)
+    pieces = data.draw(st.lists(st.lists(rows(MEASURES), max_size=4), max_size=4))
+    table, follower = AppendOnlyTable(place, MEASURES), AppendOnlyTable(place, MEASURES)
+    for number, piece in enumerate(pieces):
+        table.append_all(piece)
+        assert follower.read().to_pylist() == [row for one in pieces[: number + 1] for row in one]
+
+
+def test_rows_written_at_a_time_are_whole_or_not_there(place: Path) -> None:
+    row = {"study": "a:b", "number": 1, "name": "ece", "split": "test", "condition": "", "value": 0.5}
+    table = AppendOnlyTable(place, MEASURES)
+    table.append_all([])
+    assert not place.exists()
+    table.append(row)
+    end = place.stat().st_size
+    with pytest.raises(ValueError, match="missing values \\['condition'\\]"):
+        table.append_all([row, row | {"condition": None}])
+    assert place.stat().st_size == end, "not even the first one"
+    table.append_all([row] * 3)
+    whole = place.read_bytes()
+    for size in range(end, len(whole), 7):
+        place.write_bytes(whole[:size])
+        assert len(AppendOnlyTable(place, MEASURES).read()) == 1, "all three or none"
+
+
 def test_cut_at_any_byte_leaves_the_whole_rows_and_the_next_append_works(place: Path) -> None:
     written = [
-        dict.fromkeys(TESTS.names)
-        | {"study": "a:b", "number": n, "metric": "accuracy", "num_test": 9, "correct": b"\xff" * n}
-        | dict.fromkeys(("test_score", "test_loss", "test_accuracy", "test_f1_macro", "chance"), n / 7)
+        {"study": "a:b", "number": n, "name": "x" * n, "split": "test", "condition": "", "value": n / 7 or None}
         for n in range(3)
     ]
-    table, ends = AppendOnlyTable(place, TESTS), []
+    table, ends = AppendOnlyTable(place, MEASURES), []
     for row in written:
         table.append(row)
         ends.append(place.stat().st_size)
@@ -74,10 +100,10 @@ def test_cut_at_any_byte_leaves_the_whole_rows_and_the_next_append_works(place: 
     for size in range(len(whole) + 1):
         cut.write_bytes(whole[:size])
         expected = written[: sum(end <= size for end in ends)]
-        assert AppendOnlyTable(cut, TESTS).read().to_pylist() == expected, size
+        assert AppendOnlyTable(cut, MEASURES).read().to_pylist() == expected, size
         if size % 5 == 0 or size in ends or size + 1 in ends or size - 1 in ends:  # each append is an fsync
-            AppendOnlyTable(cut, TESTS).append(written[2])
-            assert AppendOnlyTable(cut, TESTS).read().to_pylist() == [*expected, written[2]], size
+            AppendOnlyTable(cut, MEASURES).append(written[2])
+            assert AppendOnlyTable(cut, MEASURES).read().to_pylist() == [*expected, written[2]], size
 
 
 @FAST

@@ -185,6 +185,7 @@ def trial_row(number: int, score: float) -> dict[str, Any]:
         "head_init": "random",
         "batch_size": 32,
         "max_epochs": 1,
+        "train_frac": 1.0,
         "config": "{}",
         "epochs": 1,
         "metric": "accuracy",

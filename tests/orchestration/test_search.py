@@ -180,15 +180,16 @@ def test_the_random_slice_fills_the_rungs_and_is_never_stopped() -> None:
     assert decide(made, searched, 1, 0.5) == TrialScheduler.STOP
 
 
-def test_confirmations_stay_outside() -> None:
+@pytest.mark.parametrize("phase", ["confirmation", "reduced"])
+def test_what_follows_the_search_stays_outside(phase: str) -> None:
     made = scheduler("a")
-    best = trial("a", "confirmation")
+    best = trial("a", phase)
     add(made, best)
     for epoch in range(1, 9):
         assert decide(made, best, epoch, 0.99) == TrialScheduler.CONTINUE
     made.on_trial_complete(None, best, {"epoch": 9, "val_score": 0.99})
-    made.on_trial_error(None, trial("a", "confirmation"))
-    made.on_trial_remove(None, trial("a", "confirmation"))
+    made.on_trial_error(None, trial("a", phase))
+    made.on_trial_remove(None, trial("a", phase))
     searched = trial("a")
     add(made, searched)
     assert decide(made, searched, 1, 0.01) == TrialScheduler.CONTINUE, "nothing but itself is in the rung"

@@ -191,7 +191,7 @@ def test_the_budget_is_spent_exactly_and_confirmations_come_last(tmp_path: Path,
         def epoch(self, row: Any) -> None:
             pass
 
-        def run_finished(self, trial: Any, test: Any) -> None:
+        def run_finished(self, trial: Any, test: Any, evaluated: Any) -> None:
             events.append(("end", trial["study"], trial["number"]))
 
     twin.recorder._listeners = (Notes(),)
@@ -225,6 +225,38 @@ def test_confirmations_repeat_the_chosen_configuration_with_fresh_seeds(tmp_path
         assert len(set(seeds[study.key])) == 3
         assert not searched & set(seeds[study.key])
     assert len({tuple(s) for s in seeds.values()}) == 1, "every study is confirmed with the same seeds"
+
+
+def test_the_chosen_configuration_is_trained_on_fewer_samples_with_the_same_seeds(tmp_path: Path) -> None:
+    config = small_config(confirmation__seeds=2, confirmation__train_fracs=[0.1, 0.3], evaluation={"num_attacked": 3})
+    twin = Twin(config, tmp_path)
+    assert twin.plan.runs == 2 * (4 + 2 + 4)
+    requests = twin.run(good, slots=3)
+    assert len(requests) == twin.plan.runs
+    rows = {(row["study"], row["number"]): row for row in twin.folder.trials.read().to_pylist()}
+    for study in twin.studies:
+        *searched, first, second, a, b, c, d = sorted((r for r in requests if r.study == study.key), key=_number)
+        assert [r.number for r in searched] == [0, 1, 2, 3]
+        assert [(r.number, r.phase, r.train_frac) for r in (first, second, a, b, c, d)] == [
+            (4, "confirmation", 1.0),
+            (5, "confirmation", 1.0),
+            *((6, "reduced", 0.1), (7, "reduced", 0.1)),
+            *((8, "reduced", 0.3), (9, "reduced", 0.3)),
+        ]
+        assert a.config == c.config == first.config
+        assert b.config == d.config == second.config
+        assert [r.evaluation for r in (first, second)] == [config.evaluation] * 2
+        assert not any(r.evaluation for r in (*searched, a, b, c, d)), "confirmations alone are evaluated"
+        assert {r.train_frac for r in searched} == {1.0}
+        for request in (first, a, d):
+            row = rows[study.key, request.number]
+            assert (row["phase"], row["train_frac"]) == (request.phase, request.train_frac)
+            assert RunRequest.from_tune(request.to_tune()) == request
+        assert study.is_exhausted
+
+
+def _number(request: RunRequest) -> int:
+    return request.number
 
 
 def test_no_confirmations_where_nothing_completed(tmp_path: Path) -> None:

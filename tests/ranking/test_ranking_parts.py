@@ -19,10 +19,10 @@ from orchestrator.ranking.interval import (
     run_noise,
     simultaneous,
 )
+from orchestrator.ranking.purchase import Bought, Prices, Variances, price
 from orchestrator.ranking.score import normalise
 from orchestrator.ranking.study import collapsed, read_runs
 from orchestrator.ranking.surface import FLOOR, LogError, embed, fit, lowest
-from orchestrator.ranking.verdict import Variances, binding_limit, needed_num_test
 
 # Surface
 
@@ -84,7 +84,7 @@ def test_draws_agree_with_the_moments() -> None:
     surface = fit(embed([0.2, 0.4, 0.6, 0.8, 0.6, 0.6], rates, [1e-2] * 6), np.linspace(0.80, 0.84, 6))
     at = embed([0.6, 0.0, 1.0], [1e-3, 1e-4, None], [1e-2, 1e-3, 1e-2])
     draws, seed_sds = surface.draw(at, 8000, rng)
-    lowered = LogError.apply(draws)
+    lowered = surface.scale.apply(draws)
     mean, variance = surface.moments(at)
     assert draws.shape == (8000, 3)
     assert seed_sds.shape == (8000,)
@@ -128,10 +128,10 @@ def test_expected_best_by_enumeration() -> None:
     val, test = np.array([0.3, 0.1, 0.4, 0.2, 0.35]), np.array([0.5, 0.9, 0.6, 0.1, 0.7])
     for n in range(1, 6):
         by_hand = np.mean([test[max(subset, key=lambda i: val[i])] for subset in itertools.combinations(range(5), n)])
-        assert expected_best(val, test, n) == pytest.approx(by_hand)
+        assert expected_best(val, test, [n]) == pytest.approx([by_hand])
     with pytest.raises(ValueError, match="best of 6"):
-        expected_best(val, test, 6)
-    assert slice_curve(val, test) == pytest.approx({n: float(expected_best(val, test, n)) for n in (1, 2, 4)})
+        expected_best(val, test, [1, 6])
+    assert slice_curve(val, test) == pytest.approx(expected_best(val, test, (1, 2, 4)))
 
 
 def test_replay_on_a_known_surface_is_random_search() -> None:
@@ -319,17 +319,49 @@ def test_rank_intervals_are_consistent(scores: list[float], sd: float, confidenc
     assert not np.any(result.better & result.better.T)
 
 
-# Verdict
+# What to buy
 
 
-def test_binding_limit_and_needed_test_set() -> None:
+def test_prices_by_hand() -> None:
     parts = Variances(seeds=1e-5, examples=9e-5, tuning=0.0)
-    assert binding_limit(parts) == "test set"
+    bought = Bought(num_test=1000, num_seeds=3, num_trials=12)
     # (0.015 / 2)^2 = 5.625e-5; minus the seeds' 1e-5 leaves 4.625e-5 for the examples: 1.946 times the set.
-    assert needed_num_test(0.015, parts, 2.0, 1000) == 1946
-    assert needed_num_test(0.05, parts, 2.0, 1000) is None  # told apart already
-    assert needed_num_test(0.005, parts, 2.0, 1000) is None  # the seeds alone are too much
-    assert needed_num_test(0.0, parts, 2.0, 1000) is None
+    assert price(0.015, parts, 2.0, bought) == Prices(num_test=1946)
+    assert price(0.05, parts, 2.0, bought) == Prices()  # told apart already
+    assert price(0.0, parts, 2.0, bought) == Prices()
+    # 0.0025^2 = 6.25e-6 is less than the seeds alone: 16 times all of it.
+    assert price(0.005, parts, 2.0, bought) == Prices(times=pytest.approx(16.0))
+    assert price(1e-5, parts, 2.0, bought) == Prices()  # no budget would do
+    tuning = Variances(seeds=1e-5, examples=1e-5, tuning=4e-5)
+    # 5e-5 allowed leaves 3e-5 of the tuning's 4e-5: sqrt(4 / 3) times the trials.
+    assert price(2 * 5e-5**0.5, tuning, 2.0, bought) == Prices(num_trials=14)
+    seeds = Variances(seeds=4e-5, examples=1e-5, tuning=0.0)
+    assert price(2 * 2e-5**0.5, seeds, 2.0, bought) == Prices(num_seeds=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    difference=st.floats(1e-4, 0.1),
+    parts=st.tuples(*[st.floats(1e-7, 1e-3)] * 3),
+    critical=st.floats(1.5, 4.0),
+)
+def test_what_is_bought_suffices(difference: float, parts: tuple[float, float, float], critical: float) -> None:
+    seeds, examples, tuning = parts
+    prices = price(
+        difference,
+        Variances(seeds=seeds, examples=examples, tuning=tuning),
+        critical,
+        Bought(num_test=1000, num_seeds=10, num_trials=10),
+    )
+    allowed = (difference / critical) ** 2 * (1 + 1e-9)
+    if prices.num_test is not None:
+        assert seeds + examples * 1000 / prices.num_test + tuning <= allowed
+    if prices.num_seeds is not None:
+        assert seeds * 10 / prices.num_seeds + examples + tuning <= allowed
+    if prices.num_trials is not None:
+        assert seeds + examples + tuning * (10 / prices.num_trials) ** 2 <= allowed
+    if prices.times is not None:
+        assert (seeds + examples) / prices.times + tuning / prices.times**2 == pytest.approx(allowed, rel=1e-6)
 
 
 def test_random_models_are_reproducible() -> None:

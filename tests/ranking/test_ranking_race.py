@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from racing import Course, run_race
 from world import Model, random_models
 
+from benchmarks.ranking_truth.course import Course
+from benchmarks.ranking_truth.racing import run_race, step
 from orchestrator.allocation import replay, search_trials
 from orchestrator.ranking import RaceEnd, rank
 from orchestrator.ranking.race import Reach, propose, reach, standing
@@ -21,7 +22,7 @@ def searched(trials: int, **models: Model) -> Course:
     course = Course(models=models or UNLIKE, num_val=1_000, num_test=400)
     for name in course.models:
         for _ in range(trials):
-            course.search(name)
+            step(course, name)
     return course
 
 

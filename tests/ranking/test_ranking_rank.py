@@ -102,6 +102,23 @@ def test_equal_models_overlap() -> None:
     assert all((row["rank_low"], row["rank_high"]) == (1, 4) for row in rows.values())
 
 
+def test_too_small_a_budget_says_so() -> None:
+    """Equal models at first; then one that found better, while both may have better left to find."""
+    (verdict,) = rank(*World(models=dict.fromkeys("abcd", Model()), seed=11).tables()).verdicts
+    assert verdict.sentences[0] == (
+        "Too little was measured to tell any of the 4 backbones apart: their order is a guess."
+    )
+    assert verdict.num_test_needed or verdict.num_seeds_needed or verdict.num_trials_needed or verdict.times_needed
+    models = {"a": Model(best=0.88), "b": Model(best=0.82)}
+    few = World(models=models, seed=4, num_random=3, num_tpe=0, num_test=20_000)
+    (verdict,) = rank(*few.tables(), options=RankingOptions(confidence=0.999)).verdicts
+    assert verdict.sentences[:2] == (
+        "Too little was tuned to tell any of the 2 backbones apart.",
+        "Of the configurations that were found, that of a may be the best.",
+    )
+    assert verdict.limit == "unfinished tuning"
+
+
 def test_a_single_backbone() -> None:
     ranking = rank(*World(models={"a": Model()}).tables())
     (row,) = ranking.table.to_pylist()

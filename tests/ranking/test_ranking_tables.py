@@ -16,27 +16,19 @@ from orchestrator.ranking import PAIRS, RANKING, InvalidTable, NoCompletedTrial,
 from orchestrator.ranking.study import read_runs
 from orchestrator.records import TESTS, TRIALS
 
+UNMEASURED = {"data_efficiency", "data_efficiency_sd", "robustness", "robustness_sd"}
+
 
 def small_world(**fields: object) -> World:
     return World(models=random_models(3, np.random.default_rng(5)), **fields)  # type: ignore[arg-type]
 
 
 def test_exported_names_are_exact() -> None:
-    assert sorted(ranking.__all__) == sorted(
-        [
-            *(
-                "PAIRS",
-                "RANKING",
-                "InvalidTable",
-                "NoCompletedTrial",
-                "RaceEnd",
-                "Ranking",
-                "RankingOptions",
-                "Verdict",
-            ),
-            *("choose", "rank"),
-        ]
-    )
+    assert ranking.__all__ == [
+        *("PAIRS", "PRESETS", "RANKING", "Aggregate", "Comparison", "InvalidTable", "NoCompletedTrial"),
+        *("ProfileTables", "RaceEnd", "Ranking", "RankingOptions", "Verdict", "aggregate", "choose"),
+        *("common_weights", "compare", "profile_tables", "rank", "rank_scores"),
+    ]
 
 
 def test_needs_no_heavy_import() -> None:
@@ -61,7 +53,7 @@ def test_numbers_are_fractions_and_never_nan() -> None:
         assert not any(isinstance(value, float) and math.isnan(value) for value in row.values())
     for row in result.table.to_pylist():
         if row["status"] == "ranked":
-            promised = set(RANKING.names) - {"reason", "best_learning_rate"}
+            promised = set(RANKING.names) - {"reason", "best_learning_rate"} - UNMEASURED
             assert all(row[name] is not None for name in promised)
             assert -0.2 <= row["quality"] <= 1
             assert row["ci_low"] <= row["score"] <= row["ci_high"]
@@ -201,9 +193,13 @@ def test_test_rows_of_other_studies_are_ignored() -> None:
 def test_options_name_every_offending_value() -> None:
     with pytest.raises(ValueError, match=r"'speed'.*eps is -1.*confidence is 2"):
         RankingOptions(weights={"speed": 1.0}, eps=-1.0, confidence=2.0)
-    with pytest.raises(ValueError, match="no weight on what is measured"):
-        RankingOptions(weights={"robustness": 1.0})
-    assert RankingOptions().shares() == pytest.approx({"quality": 0.75, "ease": 0.25})
+    with pytest.raises(ValueError, match="no weight above 0"):
+        RankingOptions(weights={"robustness": 0.0})
+    measured = ("quality", "ease")
+    shares = {"quality": 0.75, "ease": 0.25, "data_efficiency": 0.0, "robustness": 0.0}
+    assert RankingOptions().shares(measured) == pytest.approx(shares)
+    alone = {"quality": 1.0, "ease": 0.0, "data_efficiency": 0.0, "robustness": 0.0}
+    assert RankingOptions(weights={"robustness": 1.0}).shares(measured) == alone
 
 
 def test_nothing_completed_is_a_value_error() -> None:

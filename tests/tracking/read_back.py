@@ -45,7 +45,7 @@ def experiment_tags(uri: str) -> dict[str, str]:
 
 
 def artifacts(uri: str, run_id: str) -> dict[str, str]:
-    """Text of every file of a run, by path."""
+    """Text of every file of a run, by path; none of a picture."""
     import mlflow.artifacts
 
     client = _client(uri)
@@ -56,7 +56,8 @@ def artifacts(uri: str, run_id: str) -> dict[str, str]:
             (folders if entry.is_dir else paths).append(entry.path)
     root = run.info.artifact_uri
     mlflow.set_tracking_uri(uri)
-    return {path: mlflow.artifacts.load_text(f"{root}/{path}") for path in paths}
+    texts = [path for path in paths if not path.endswith(".png")]
+    return {path: mlflow.artifacts.load_text(f"{root}/{path}") if path in texts else "" for path in paths}
 
 
 def _runs(client: Any, where: str) -> list[Any]:

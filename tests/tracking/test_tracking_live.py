@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
@@ -14,7 +15,7 @@ from made_sweep import BACKBONES, START, MadeSweep, as_started
 from mlflow_server import Server
 from read_back import Held, artifacts, experiment_tags, held
 
-from orchestrator.tracking import Tracker, TrackingSummary, replay, tracker
+from orchestrator.tracking import Tracker, TrackingSummary, model_metrics, replay, tracker
 from orchestrator.tracking.color import colors
 from orchestrator.tracking.metric import EPOCH_GROUPS
 from orchestrator.tracking.view import decode
@@ -44,10 +45,14 @@ def log_live(sweep: MadeSweep, uri: str, folder: Path, pause_s: float = 0.02) ->
     made.start()
     for _ in sweep.calls(made):
         time.sleep(pause_s)
-    made.publish(sweep.ranking(), {"digits": VERDICT}, sweep.files(folder))
+    made.publish(sweep.ranking(), {"digits": VERDICT}, sweep.files(folder), more(sweep))
     summary = made.close(timeout_s=60, status="FINISHED")
     assert said == []
     return summary
+
+
+def more(sweep: MadeSweep) -> dict[tuple[str, str], dict[str, float]]:
+    return model_metrics(sweep.evaluations().values(), sweep.screen())
 
 
 def write_again(sweep: MadeSweep, uri: str, folder: Path, **changes: Any) -> TrackingSummary:
@@ -58,6 +63,8 @@ def write_again(sweep: MadeSweep, uri: str, folder: Path, **changes: Any) -> Tra
         "verdicts": {"digits": VERDICT},
         "datasets": [sweep.dataset],
         "files": sweep.files(folder),
+        "evaluations": sweep.evaluations(),
+        "more": more(sweep),
         "say": unheard,
     }
     return replay(sweep.info, uri, **(given | changes))
@@ -128,6 +135,73 @@ def check_experiment(uri: str, sweep: MadeSweep) -> None:
     assert set(files) == {"config/sweep.yaml", "report.html", "tables/ranking.csv"}
     assert files["tables/ranking.csv"] == "backbone,score\n"
     assert "hunter2" not in files["config/sweep.yaml"]
+
+
+def check_evaluations(uri: str, sweep: MadeSweep) -> None:
+    """What was measured of confirmations is on their runs, and its means on the backbones'."""
+    runs = held(uri, sweep)
+    for study, number in sweep.evaluations():
+        run_id = f"{sweep.sweep_id}/digits/{study.partition(':')[2]}/{number}"
+        run, files = runs[run_id], artifacts(uri, run_id)
+        expected = {
+            "ece": 0.1 * (1 + number - sweep.num_trials),
+            "ece_temperature_scaled": 0.05,
+            "loss_train": 0.25,
+            "robust": -0.2,
+            "robust_gaussian_noise": -0.3,
+            "attacked_fgsm_0.031": 0.1,
+            "faithful_lime": 0.3,
+            "flops": 1e6,
+        }
+        found = {key.removeprefix("final/"): points for key, points in run.points.items()}
+        assert {key: found.get(key) for key in expected} == {key: [(0, value)] for key, value in expected.items()}
+        assert not {"accuracy", "auroc", "f1", "perturbed_acc", "reliability_accuracy"} & found.keys()
+        assert set(files) == {
+            *("measures.json", "confusion.json", "notes.txt", "pictures/saliency.png", "pictures/captions.json"),
+        }
+        table = json.loads(files["measures.json"])
+        assert (table["columns"], len(table["data"])) == (["name", "condition", "split", "value"], 13)
+        assert json.loads(files["confusion.json"]) == {
+            "columns": ["true", "ant", "bee"],
+            "data": [["ant", 3, 1], ["bee", 0, 4]],
+        }
+        assert {entry["path"] for entry in json.loads(run.tags["mlflow.loggedArtifacts"])} == {
+            "measures.json",
+            "confusion.json",
+        }
+        assert run.tags["orchestrator.evaluation_error"] == "evaluation failed: attacks: why"
+    for backbone in BACKBONES:
+        points = runs[f"{sweep.sweep_id}/digits/{backbone}/model"].points
+        assert points["final/ece"] == [(0, pytest.approx(0.15))], "the mean over both"
+        assert points["screen/log_me"] == [(0, 1.25)]
+        assert "screen/leep" not in points
+    trial = runs[f"{sweep.sweep_id}/digits/{BACKBONES[0]}/0"]
+    assert not {"final/ece", "final/flops"} & trial.points.keys()
+
+
+def test_evaluations_live_then_replayed_there_and_elsewhere(store_uri: str, tmp_path: Path) -> None:
+    sweep = MadeSweep(num_trials=1, num_confirmations=2, pictures=tmp_path / "pictures")
+    elsewhere = copied(store_uri)
+    assert log_live(sweep, store_uri, tmp_path / "files").complete
+    check_evaluations(store_uri, sweep)
+    live = held(store_uri, sweep)
+    assert write_again(sweep, store_uri, tmp_path / "files").complete
+    assert held(store_uri, sweep) == live, "nothing is sent twice"
+    assert write_again(sweep, elsewhere, tmp_path / "files").complete
+    check_evaluations(elsewhere, sweep)
+    assert without_times(held(elsewhere, sweep)) == without_times(live)
+
+
+def test_a_picture_that_is_gone_is_told_and_made_up_for(store_uri: str, tmp_path: Path) -> None:
+    sweep = MadeSweep(num_trials=1, num_confirmations=1, pictures=tmp_path / "pictures")
+    gone = {key: replace(one, pictures=tmp_path / "gone") for key, one in sweep.evaluations().items()}
+    said: list[str] = []
+    summary = write_again(sweep, store_uri, tmp_path / "files", evaluations=gone, say=said.append)
+    assert (summary.complete, summary.runs_written) == (False, 4), "the runs are there all the same"
+    assert "evaluation of digits:" in said[0]
+    assert write_again(sweep, store_uri, tmp_path / "files").complete
+    check = artifacts(store_uri, f"{sweep.sweep_id}/digits/{BACKBONES[0]}/1")
+    assert "pictures/saliency.png" in check
 
 
 def test_sqlite_live_then_replayed_there_and_elsewhere(store_uri: str, tmp_path: Path) -> None:

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from other_kinds import bits, with_targets
 
 from trainables.config import EpochMetrics
-from trainables.data import Split, Task
+from trainables.data import Task
 from trainables.errors import DataError, InvalidConfig
+from trainables.execution import Execution
 from trainables.finetune import Finetuner
-from trainables.objective import make_objective
+from trainables.frozen_features import whole_frozen
+
+CPU = torch.device("cpu")
 
 Make = Callable[..., Finetuner]
-
-
-def with_targets(task: Task, kind: Any, num_outputs: int, of: Callable[[Tensor], Tensor]) -> Task:
-    """The same images with targets computed from their class."""
-
-    def mapped(split: Split) -> Split:
-        return replace(split, targets=of(split.targets))
-
-    train, val, test = map(mapped, (task.train, task.val, task.test))
-    objective = make_objective(kind, num_outputs, train.targets, test.targets)
-    return replace(task, train=train, val=val, test=test, objective=objective)
-
-
-def bits(targets: Tensor) -> Tensor:
-    return ((targets[:, None] >> torch.arange(3)) & 1).float()
 
 
 def untimed(metrics: EpochMetrics) -> EpochMetrics:
@@ -41,7 +28,7 @@ def untimed(metrics: EpochMetrics) -> EpochMetrics:
 
 class TestKinds:
     def test_a_regression_is_learnt_and_measured_in_its_own_units(self, make: Make, digits: Task) -> None:
-        numbers = with_targets(digits, "regression", 1, lambda t: (1000.0 + 100.0 * t)[:, None])
+        numbers = with_targets(digits, "regression", ("number",), lambda t: (1000.0 + 100.0 * t)[:, None])
         finetuner = make(numbers, max_epochs=6, head_learning_rate=0.03)
         epochs = list(finetuner.epochs())
         assert epochs[-1].train_loss < 0.7 * epochs[0].train_loss
@@ -52,7 +39,7 @@ class TestKinds:
         assert measured.example_scores.mean() == pytest.approx(measured.quality.r2, abs=1e-4)
 
     def test_several_labels_are_learnt(self, make: Make, digits: Task) -> None:
-        labels = with_targets(digits, "multilabel", 3, bits)
+        labels = with_targets(digits, "multilabel", ("1", "2", "4"), bits)
         finetuner = make(labels, max_epochs=6, head_learning_rate=0.03)
         epochs = list(finetuner.epochs())
         assert epochs[-1].train_loss < 0.9 * epochs[0].train_loss
@@ -75,7 +62,7 @@ class TestKinds:
         assert moved[0] != moved[1]
 
     def test_a_regression_has_no_classes_to_balance(self, make: Make, digits: Task) -> None:
-        numbers = with_targets(digits, "regression", 1, lambda t: t.float()[:, None])
+        numbers = with_targets(digits, "regression", ("number",), lambda t: t.float()[:, None])
         with pytest.raises(DataError, match="class_weight must be none"):
             make(numbers, class_weight="balanced")
 
@@ -115,15 +102,16 @@ class TestFittedHead:
         interrupted = make(**options)
         rows = [untimed(interrupted.train_epoch())]
         resumed = make(**options)
-        monkeypatch.setattr("trainables.finetune.fit_head", None)
+        monkeypatch.setattr("trainables.finetune.fit_frozen_head", None)
         resumed.load_state_dict(interrupted.state_dict())
         rows += [untimed(m) for m in resumed.epochs()]
         assert rows == expected
 
     def test_its_features_are_those_of_the_frozen_backbone_in_order(self, make: Make, digits: Task) -> None:
         finetuner = make(head_init="probe")
-        whole = finetuner._make_prefix(finetuner.backbone.num_blocks, 1, 1, augmentation=None)
-        features = finetuner._run(digits.val, whole, finetuner._features)
+        features = whole_frozen(
+            finetuner.pretrained, digits, CPU, precision="fp32", execution=Execution(), num_runs=1
+        ).of(digits.val)
         prepare = digits.preprocessing.on_device()
         finetuner.backbone.eval()
         with torch.inference_mode():

@@ -14,6 +14,7 @@ from trainables.__main__ import main
 
 SMALL = ["--backbone", "torchvision/mobilenet_v3_small@random", "--image-size", "32", "--num-threads", "1"]
 SMALL += ["--num-train", "40", "--num-val", "20", "--max-epochs", "2", "--freeze-depth", "12"]
+EVALUATED = ["--evaluate", "--perturbations", "none", "--num-attacked", "0", "--num-drifted", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def finished() -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, which then says on standard error what it has loaded."""
     script = f"""
 import runpy, sys
-sys.argv = ["trainables", *{SMALL!r}]
+sys.argv = ["trainables", *{SMALL!r}, *{EVALUATED!r}]
 try:
     runpy.run_module("trainables", run_name="__main__", alter_sys=True)
 finally:
@@ -34,7 +35,7 @@ finally:
 def test_every_line_is_json(finished: subprocess.CompletedProcess[str]) -> None:
     assert finished.returncode == 0, finished.stderr
     lines: list[dict[str, Any]] = [json.loads(line) for line in finished.stdout.splitlines()]
-    start, *epochs, end = lines
+    start, *epochs, end, evaluation = lines
     assert start["config"]["freeze_depth"] == 12
     assert start["num_blocks"] == 14
     assert 0 < start["num_params_trainable"] < start["num_params"]
@@ -44,6 +45,12 @@ def test_every_line_is_json(finished: subprocess.CompletedProcess[str]) -> None:
     assert end["metric"] == "accuracy"
     assert 0 <= end["test"]["accuracy"] <= 1
     assert end["best_epoch"] in (1, 2)
+    measures = {(m["name"], m["split"], m["condition"]): m["value"] for m in evaluation["measures"]}
+    assert measures["accuracy", "test", ""] == pytest.approx(end["test"]["accuracy"])
+    assert {("ece", "test", ""), ("loss", "train", ""), ("cka", "test", "block:0")} <= measures.keys()
+    assert len(evaluation["confusion"]) == len(evaluation["class_names"]) == 10
+    assert evaluation["perturbed_score"] is None
+    assert any("perturbations is none" in note for note in evaluation["notes"])
 
 
 def test_nothing_of_the_orchestration_is_imported(finished: subprocess.CompletedProcess[str]) -> None:

@@ -22,6 +22,7 @@ class Backbone(nn.Module):
             before it gives: a tensor, or a tuple of tensors. The last gives one tensor, the features.
         head: maps the last block's features to one logit per class.
         preprocessing: the checkpoint's own.
+        has_trained_head: whether the head was trained with the blocks, so that its outputs say something.
 
     Raises:
         InvalidConfig: two blocks, or a block and the head, share a parameter: none of them could be
@@ -34,12 +35,15 @@ class Backbone(nn.Module):
         blocks: list[nn.Module],
         head: nn.Module,
         preprocessing: Preprocessing,
+        *,
+        has_trained_head: bool = False,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.blocks = nn.ModuleList(blocks)
         self.head = head
         self.preprocessing = preprocessing
+        self.has_trained_head = has_trained_head
         self.frozen: frozenset[int] = frozenset()
         self._require_separate_parts()
 

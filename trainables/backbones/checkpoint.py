@@ -53,8 +53,8 @@ def load_checkpoint_file(path: str | Path) -> dict[str, Tensor]:
 
 def load_local(
     model: nn.Module, path: str | Path, classifiers: Collection[str], optional: tuple[str, ...] = ()
-) -> None:
-    """Load a checkpoint file of the same architecture into `model`, in place.
+) -> bool:
+    """Load a checkpoint file of the same architecture into `model`, in place; whether its classifiers are in it.
 
     Args:
         classifiers: paths of the layers that may be missing or made for other classes; they then keep
@@ -87,6 +87,7 @@ def load_local(
             + "; name the architecture it was saved from, with its own keys"
         )
     model.load_state_dict({key: value for key, value in saved.items() if key in wanted}, strict=False)
+    return not fresh
 
 
 def _read(file: Path) -> Any:

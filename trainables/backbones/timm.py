@@ -35,12 +35,14 @@ def build_timm(spec: BackboneSpec) -> Backbone:
 
     model = _create(spec)
     classifiers = _classifier_paths(model, spec)
+    # Published without a classifier it gets an untrained one.
+    has_trained_head = spec.weights != RANDOM and not _options(_name(spec))
     if is_checkpoint_path(spec.weights):
-        load_local(model, str(spec.weights), classifiers)
+        has_trained_head = load_local(model, str(spec.weights), classifiers)
     model.eval()
     data = resolve_data_config({}, model=model)
     blocks, head = partition(model, classifiers, data["input_size"], tuple(get_notrace_functions()))
-    return Backbone(spec, blocks, head, _preprocessing(data))
+    return Backbone(spec, blocks, head, _preprocessing(data), has_trained_head=has_trained_head)
 
 
 def _preprocessing(data: dict[str, Any]) -> ImagePreprocessing:
@@ -59,11 +61,7 @@ def _preprocessing(data: dict[str, Any]) -> ImagePreprocessing:
 def _create(spec: BackboneSpec) -> nn.Module:
     import timm
 
-    is_unpublished = spec.weights in (RANDOM, PACKAGED) or is_checkpoint_path(spec.weights)
-    if is_unpublished:
-        name = spec.architecture
-    else:
-        name = spec.architecture if spec.weights is None else f"{spec.architecture}.{spec.weights}"
+    name = _name(spec)
     if spec.weights == PACKAGED and f"timm/{name}" not in PACKAGED_WEIGHTS:
         raise UnknownName(
             f"no package carries weights of timm/{name}; those of {', '.join(PACKAGED_WEIGHTS)} are packaged"
@@ -75,12 +73,23 @@ def _create(spec: BackboneSpec) -> nn.Module:
     tags = timm.list_pretrained(f"{name.partition('.')[0]}*")
     if "." in name and name not in tags:
         raise UnknownName(f"timm has no pretrained weights {name!r}" + did_you_mean(name, tags))
-    if not is_unpublished:
+    if not _is_unpublished(spec):
         return _create_pretrained(name)
     model: nn.Module = timm.create_model(name, pretrained=False, **_options(name))
     if spec.weights == PACKAGED:
         load_packaged(model, f"timm/{spec.architecture}")
     return model
+
+
+def _name(spec: BackboneSpec) -> str:
+    """As timm has it: with the pretrained tag, if one is meant."""
+    tag = "" if spec.weights is None or _is_unpublished(spec) else f".{spec.weights}"
+    return f"{spec.architecture}{tag}"
+
+
+def _is_unpublished(spec: BackboneSpec) -> bool:
+    """Whether the weights are none of timm's own."""
+    return spec.weights in (RANDOM, PACKAGED) or is_checkpoint_path(spec.weights)
 
 
 def _options(name: str) -> dict[str, int]:

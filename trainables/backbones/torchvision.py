@@ -45,8 +45,9 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
     with _NumbersOnCpu() if spec.architecture.startswith("regnet") else nullcontext():
         model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture, weights))
     classifier = _classifier_path(model, len(weights.meta["categories"]))
+    has_trained_head = spec.weights != RANDOM
     if is_checkpoint_path(spec.weights):
-        load_local(model, str(spec.weights), [classifier], optional=_AUXILIARY)
+        has_trained_head = load_local(model, str(spec.weights), [classifier], optional=_AUXILIARY)
     elif spec.weights != RANDOM:
         state = {name: v for name, v in load_published(weights.url).items() if not name.startswith(_AUXILIARY)}
         model.load_state_dict(state, strict=True)
@@ -54,7 +55,7 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
     preprocessing = _preprocessing(weights)
     side = preprocessing.input_size
     blocks, head = partition(model, [classifier], (3, side, side))
-    return Backbone(spec, blocks, head, preprocessing)
+    return Backbone(spec, blocks, head, preprocessing, has_trained_head=has_trained_head)
 
 
 class _NumbersOnCpu(TorchFunctionMode):

@@ -18,11 +18,42 @@ from trainables.data.sources.contract import Source
 from trainables.data.store import Content, Growing, stored
 from trainables.preprocessing import AudioPreprocessing
 
-__all__ = ["encode_audio"]
+__all__ = ["Sound", "beginning", "duration_limit", "encode_audio", "encode_sound"]
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
+Sound: TypeAlias = tuple[Floats, int]
+"""Mono waveform in [-1, 1], and its sampling rate in Hz."""
+
 _VERSION: Final = 1
+
+
+def duration_limit(max_duration_s: float | None, preprocessing: AudioPreprocessing) -> float | None:
+    """Seconds that sounds are cut to: the lesser of the task's and the checkpoint's own limit."""
+    return min((limit for limit in (max_duration_s, preprocessing.max_duration_s) if limit is not None), default=None)
+
+
+def beginning(sound: Sound, limit: float | None, preprocessing: AudioPreprocessing) -> Sound:
+    """As much of a sound as `encode_sound` depends on."""
+    waveform, rate = sound
+    if limit is None:
+        return sound
+    return waveform[: max(1, round(limit * rate)) + _reach(rate, preprocessing.sampling_rate)], rate
+
+
+def encode_sound(sound: Sound, limit: float | None, preprocessing: AudioPreprocessing) -> Floats:
+    """The extractor's features of a sound, resampled and cut to `limit` seconds.
+
+    Raises:
+        ValueError: it holds no samples, or some that are not finite, or too few for one feature.
+    """
+    waveform, rate = sound
+    if not len(waveform) or not np.isfinite(waveform).all():
+        raise ValueError("it has no samples, or some that are not finite numbers")
+    features = preprocessing.extractor(_resampled(*beginning(sound, limit, preprocessing), preprocessing, limit))
+    if not len(features):
+        raise ValueError(f"{len(waveform) / rate:.3g} s are too short for the checkpoint's features")
+    return np.asarray(features, dtype=np.float32)
 
 
 def encode_audio(
@@ -39,18 +70,13 @@ def encode_audio(
     Raises:
         DataError: the cache has no room.
     """
-    limits = [limit for limit in (max_duration_s, preprocessing.max_duration_s) if limit is not None]
-    limit, rate, extractor = min(limits, default=None), preprocessing.sampling_rate, preprocessing.extractor
+    limit = duration_limit(max_duration_s, preprocessing)
 
-    def convert(sound: tuple[Floats, int]) -> tuple[tuple[Floats, bool], int]:
-        waveform, own_rate = sound
-        if not len(waveform) or not np.isfinite(waveform).all():
-            raise ValueError("it has no samples, or some that are not finite numbers")
-        features = extractor(_resampled(waveform, own_rate, rate, limit))
-        if not len(features):
-            raise ValueError(f"{len(waveform) / own_rate:.3g} s are too short for the checkpoint's features")
-        is_cut = limit is not None and len(waveform) > limit * own_rate
-        return (np.asarray(features, dtype=np.float32), is_cut), _fingerprint(waveform, own_rate)
+    def convert(sound: Sound) -> tuple[tuple[Floats, bool], int]:
+        waveform, rate = sound
+        features = encode_sound(sound, limit, preprocessing)
+        is_cut = limit is not None and len(waveform) > limit * rate
+        return (features, is_cut), _fingerprint(waveform, rate)
 
     reader = Reader(source, convert)  # one thread: SciPy's filter holds Python's lock, two were no faster
 
@@ -73,7 +99,7 @@ def encode_audio(
 
     found = stored(
         "audio",
-        f"{_VERSION}-{source.key}-{rate}-{limit}-{extractor.key}",
+        f"{_VERSION}-{source.key}-{preprocessing.sampling_rate}-{limit}-{preprocessing.extractor.key}",
         reader.num_rows,
         write,
         is_stale=lambda content: retry and reader.can_read_any(content.unreadable),
@@ -103,21 +129,25 @@ def _fingerprint(waveform: Floats, rate: int) -> int:
     return int.from_bytes(content.digest(), "little")
 
 
-def _resampled(waveform: Floats, rate: int, wanted: int, limit: float | None) -> Floats:
-    """The first `limit` seconds at `wanted` Hz.
+def _resampled(waveform: Floats, rate: int, preprocessing: AudioPreprocessing, limit: float | None) -> Floats:
+    """The first `limit` seconds at the checkpoint's rate.
 
     By a polyphase filter (SciPy's default: linear phase, Kaiser window, cut off at the lower of the two Nyquist
     frequencies), so that what the new rate cannot hold is filtered out and not folded back as noise.
     """
-    if rate == wanted:
-        return waveform if limit is None else waveform[: max(1, round(limit * wanted))]
-    from scipy.signal import resample_poly  # takes as long to import as half of torch
+    wanted = preprocessing.sampling_rate
+    if rate != wanted:
+        from scipy.signal import resample_poly  # takes as long to import as half of torch
 
+        common = math.gcd(rate, wanted)
+        waveform = np.asarray(resample_poly(waveform, wanted // common, rate // common), dtype=np.float32)
+    return waveform if limit is None else waveform[: max(1, round(limit * wanted))]
+
+
+def _reach(rate: int, wanted: int) -> int:
+    """Samples after a place that the filter reads for it: cutting behind them changes nothing."""
+    if rate == wanted:
+        return 0
     common = math.gcd(rate, wanted)
     up, down = wanted // common, rate // common
-    if limit is not None:
-        # Cut first, for speed, and by the reach of the filter later than what is kept: cutting changes nothing then.
-        reach = math.ceil(10 * max(up, down) / up) + 1
-        waveform = waveform[: max(1, round(limit * rate)) + reach]
-    resampled = np.asarray(resample_poly(waveform, up, down), dtype=np.float32)
-    return resampled if limit is None else resampled[: max(1, round(limit * wanted))]
+    return math.ceil(10 * max(up, down) / up) + 1

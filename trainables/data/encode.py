@@ -70,7 +70,6 @@ def _encode(source: Source, spec: TaskSpec, preprocessing: Preprocessing) -> Enc
             side = spec.image_size or preprocessing.input_size
             return encode_images(source, side, preprocessing, retry=retry)
         case TextPreprocessing():
-            length = spec.max_length or preprocessing.max_length
-            return encode_text(source, length, preprocessing, retry=retry)
+            return encode_text(source, spec.max_length, preprocessing, retry=retry)
         case AudioPreprocessing():
             return encode_audio(source, spec.max_duration_s, preprocessing, retry=retry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,12 @@ class Ragged:
             width, values = values.type.list_size, values.values
         flat = values.to_numpy(zero_copy_only=True)
         return cls(flat if width is None else flat.reshape(-1, width), column.offsets.to_numpy(zero_copy_only=True))
+
+    @classmethod
+    def of(cls, sequences: Sequence[npt.NDArray[Any]]) -> Ragged:
+        """One or more arrays of shape (length, ...), copied."""
+        lengths = [len(sequence) for sequence in sequences]
+        return cls(np.concatenate(sequences), np.concatenate([[0], np.cumsum(lengths)]))
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from trainables.config import Kind
 
-__all__ = ["Indices", "Marks", "Strata", "draw", "draw_wanted", "nested", "strata_of"]
+__all__ = ["Indices", "Marks", "Strata", "draw", "draw_wanted", "nested", "nested_with_all", "strata_of"]
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 Marks: TypeAlias = npt.NDArray[np.bool_]
@@ -150,3 +150,20 @@ def nested(rng: np.random.Generator, strata: Strata, rows: Indices, num: int) ->
         best = np.argmax(np.where(eligible, counts / (seats + 1), -1.0))
         seats[best] += 1
     return np.concatenate([queue[:count] for queue, count in zip(queues, seats, strict=True)])
+
+
+def nested_with_all(rng: np.random.Generator, strata: Strata, rows: Indices, num: int) -> Indices:
+    """As `nested`, but every stratum that has a row keeps one: more than `num` rows where that takes more."""
+    position, stratum = strata.members(rows)
+    first: list[int] = []
+    seen: set[int] = set()
+    members: dict[int, set[int]] = {}
+    for place, number in zip(position.tolist(), stratum.tolist(), strict=True):
+        members.setdefault(place, set()).add(number)
+    for place in rng.permutation(len(rows)).tolist():
+        if not seen.issuperset(members.get(place, ())):
+            first.append(place)
+            seen |= members[place]
+    rest = np.setdiff1d(np.arange(len(rows)), first)
+    more = nested(rng, strata, rows[rest], num - len(first)) if num > len(first) else rest[:0]
+    return np.concatenate([rows[np.array(first, dtype=np.int64)], more])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from trainables.data.encode import encode, notes
 from trainables.data.samples import Samples
 from trainables.data.source import open_source
 from trainables.data.split import split_indices
+from trainables.data.strata import nested_with_all, strata_of
 from trainables.objective import Objective, make_objective
 from trainables.preprocessing import Preprocessing, State
 
@@ -63,6 +66,30 @@ class Task:
 
     notes: tuple[str, ...] = ()
     """What a person should know of the data: samples skipped, samples cut, duplicates across splits."""
+
+    def reduced(self, train_frac: float) -> Self:
+        """The task with fewer training samples and everything else as it is.
+
+        What a smaller share holds, every larger one holds as well, in every process. Each class or label
+        keeps its proportion, and at least one sample, so that a very small share may have a few more.
+
+        Args:
+            train_frac: share of the training samples, in (0, 1].
+
+        Raises:
+            ValueError: `train_frac` is outside its range.
+        """
+        if not 0 < train_frac <= 1:
+            raise ValueError(f"train_frac must be in (0, 1], got {train_frac}")
+        if train_frac == 1:
+            return self
+        train = self.train
+        strata = strata_of(self.spec.kind, train.targets.numpy())
+        # A generator of its own: no two shares of a split depend on anything but the split.
+        rng = np.random.default_rng([self.spec.split_seed, 2])
+        kept = nested_with_all(rng, strata, np.arange(len(train)), max(1, round(train_frac * len(train))))
+        rows = torch.from_numpy(np.sort(kept))
+        return replace(self, train=replace(train, rows=train.rows[rows], targets=train.targets[rows]))
 
 
 def load_task(spec: TaskSpec, preprocessing: Preprocessing) -> Task:

@@ -18,7 +18,7 @@ from trainables.data.sources.contract import Source
 from trainables.data.store import Content, Growing, stored
 from trainables.preprocessing import TextPreprocessing, Tokenizer
 
-__all__ = ["encode_text"]
+__all__ = ["encode_text", "encode_texts", "length_limit"]
 
 Texts: TypeAlias = tuple[str, ...]
 """One text, or the two of a pair."""
@@ -30,19 +30,34 @@ _VERSION: Final = 1
 _BATCH: Final = 1000
 
 
-def encode_text(source: Source, max_length: int, preprocessing: TextPreprocessing, *, retry: bool) -> Encoded:
+def length_limit(max_length: int | None, preprocessing: TextPreprocessing) -> int:
+    """Most tokens of a text: the task's, where it is less than the checkpoint's own."""
+    return min(max_length or preprocessing.max_length, preprocessing.max_length)
+
+
+def encode_texts(samples: Sequence[Texts], max_length: int, tokenizer: Tokenizer) -> Tokens:
+    """Texts, or pairs of them, as `encode_text` has them, in memory."""
+    rows = _encoded(tokenizer, samples, max_length)
+    return Tokens(
+        ids=Ragged.of([np.array(tokens, dtype=np.int32) for tokens, _ in rows]),
+        types=Ragged.of([np.array(kinds, dtype=np.int8) for _, kinds in rows]),
+        pad_id=tokenizer.pad_id,
+    )
+
+
+def encode_text(source: Source, max_length: int | None, preprocessing: TextPreprocessing, *, retry: bool) -> Encoded:
     """All texts of `source` as token numbers, cut to `max_length`.
 
     Args:
         source: of texts or pairs of texts, all of one sort.
-        max_length: in tokens, the special ones included; the checkpoint's own limit holds as well.
+        max_length: in tokens, the special ones included; see `length_limit`.
         preprocessing: with the tokenizer.
         retry: encode anew where a text that could not be read now can.
 
     Raises:
         DataError: the cache has no room.
     """
-    tokenizer, max_length = preprocessing.tokenizer, min(max_length, preprocessing.max_length)
+    tokenizer, max_length = preprocessing.tokenizer, length_limit(max_length, preprocessing)
     reader = Reader(source, _convert)
 
     def write(scratch: Path) -> Content:

@@ -7,7 +7,15 @@ from typing import Final, TypeAlias
 
 import torch
 
+from trainables.evaluate.adaptation import adaptation
+from trainables.evaluate.attacks import attacks
+from trainables.evaluate.calibration import calibration
+from trainables.evaluate.drift import drift
+from trainables.evaluate.efficiency import efficiency
 from trainables.evaluate.findings import Findings, Measure, Picture
+from trainables.evaluate.interpretability import interpretability
+from trainables.evaluate.quality import quality
+from trainables.evaluate.robustness import robustness
 from trainables.evaluate.subject import Subject
 from trainables.evaluation import Evaluation
 from trainables.finetune import Finetuner
@@ -18,12 +26,26 @@ Evaluator: TypeAlias = Callable[[Subject, Evaluation], Findings]
 """Measures one side of a subject. Raises TrainableError where the task's kind allows it and it cannot be done;
 what the kind of task does not have is left out of the findings, with a note."""
 
-EVALUATORS: Final[tuple[Evaluator, ...]] = ()
+EVALUATORS: Final[tuple[Evaluator, ...]] = (
+    quality,
+    calibration,
+    adaptation,
+    drift,
+    efficiency,
+    robustness,
+    attacks,
+    interpretability,
+)
 """In the order in which they run."""
 
 
-def evaluate(finetuner: Finetuner, evaluation: Evaluation) -> Findings:
+def evaluate(
+    finetuner: Finetuner, evaluation: Evaluation, *, on_failure: Callable[[Evaluator, Exception], None] | None = None
+) -> Findings:
     """Measure the best epoch's weights in every way; training may go on afterwards.
+
+    Args:
+        on_failure: is told of an evaluator that raised, and the others go on; None lets it raise.
 
     Raises:
         ValueError: no epoch has been completed.
@@ -33,4 +55,12 @@ def evaluate(finetuner: Finetuner, evaluation: Evaluation) -> Findings:
     devices = [finetuner.device] if finetuner.device.type == "cuda" else []
     with finetuner.at_best(), torch.random.fork_rng(devices=devices):
         subject = Subject(finetuner)
-        return Findings.joined(evaluator(subject, evaluation) for evaluator in EVALUATORS)
+        found = []
+        for evaluator in EVALUATORS:
+            try:
+                found.append(evaluator(subject, evaluation))
+            except Exception as error:
+                if on_failure is None:
+                    raise
+                on_failure(evaluator, error)
+        return Findings.joined(found)

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Findings", "Measure", "Picture"]
+__all__ = ["Findings", "Measure", "Picture", "SplitName"]
 
 SplitName = Literal["train", "val", "test"]
 

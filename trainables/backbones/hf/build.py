@@ -45,6 +45,7 @@ def build_hf(spec: BackboneSpec) -> Backbone:
     if config.num_labels < 1:  # as published without a head
         config.num_labels = 2
     model, missing = _model(checkpoint, family, config, is_random=spec.weights == RANDOM)
+    loaded = model.state_dict().keys() - missing
     try:
         layout = family.cut(model, processor)
         hold_constants(model)
@@ -57,7 +58,10 @@ def build_hf(spec: BackboneSpec) -> Backbone:
             f"only a head may be new; {spec.name} has no weights for {len(lost)} tensors of its blocks: "
             f"{', '.join(lost[:8])}{', ...' if len(lost) > 8 else ''}"
         )
-    return Backbone(spec, blocks, head, family.preprocess(checkpoint, config, processor))
+    fed = family.preprocess(checkpoint, config, processor)
+    # A family without a classifier of its own, or a pooling of the checkpoint's, has brought a new one.
+    has_trained_head = spec.weights != RANDOM and pool is None and head.state_dict().keys() <= loaded
+    return Backbone(spec, blocks, head, fed, has_trained_head=has_trained_head)
 
 
 def _checkpoint(spec: BackboneSpec) -> Checkpoint:

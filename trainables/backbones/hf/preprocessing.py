@@ -101,6 +101,17 @@ class HfTokenizer:
         found = (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
         return int(next(found))
 
+    @property
+    def mask_id(self) -> int | None:
+        """Of the token that hides another one in pretraining; None where there was none (GPT-2, T5)."""
+        found: int | None = _tokenizer(self.checkpoint)[0].mask_token_id
+        return found
+
+    def spelled(self, ids: Sequence[int]) -> list[str]:
+        """Each token as text, for people."""
+        tokenizer = _tokenizer(self.checkpoint)[0]
+        return [str(tokenizer.decode([number])) for number in ids]
+
     def encode(
         self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int
     ) -> list[tuple[list[int], list[int]]]:

@@ -1,0 +1,1 @@
+"""The ranking against known truth: simulated backbones whose best reachable score is known exactly."""

@@ -1,0 +1,118 @@
+"""What was spent, and which runs failed or were stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from orchestrator.errors import one_line, redact
+from orchestrator.report.document import Block, Cell, Prose, Section, Table
+from orchestrator.report.reading import Rows, StudyRecords
+from orchestrator.report.wording import DASH, listed, rate, seconds, shortened
+from orchestrator.tracking.naming import blocks_text
+
+__all__ = ["spending"]
+
+_MOST_RUNS: Final = 100
+"""Runs listed one by one; the rest are counted."""
+
+_LONGEST_REASON: Final = 300
+_MOST_SEEDS: Final = 20
+
+
+def spending(studies: Sequence[StudyRecords]) -> list[Section]:
+    """Budget, failures and stopped runs of the whole sweep."""
+    several = len({study.task for study in studies}) > 1
+    return [
+        Section(title="Budget spent", anchor="budget", blocks=[_budget(studies, several)]),
+        Section(title="Failed runs", anchor="failed", blocks=_ended(studies, "failed", several)),
+        Section(title="Stopped runs", anchor="stopped", blocks=_ended(studies, "stopped", several)),
+    ]
+
+
+def _name(study: StudyRecords, several: bool) -> Cell:
+    return Cell(text=f"{study.short} ({study.task})" if several else study.short, color=study.color)
+
+
+def _budget(studies: Sequence[StudyRecords], several: bool) -> Table:
+    rows: list[tuple[str | Cell, ...]] = []
+    for study in studies:
+        states = [run["state"] for run in study.search]
+        again = [run for run in study.runs if run["phase"] == "confirmation"]
+        reduced = [run for run in study.runs if run["phase"] == "reduced"]
+        devices = sorted({run["device"] for run in study.runs if run["device"]})
+        rows.append(
+            (
+                _name(study, several),
+                *(str(n) for n in (len(states), *(states.count(s) for s in ("completed", "stopped", "failed")))),
+                str(len(again)),
+                str(len(reduced)),
+                str(sum(run["epochs"] for run in study.runs)),
+                seconds(_total(study.runs, "train_s")),
+                seconds(_total(study.search, "duration_s")),
+                seconds(_total(study.runs, "duration_s")),
+                listed(devices) or "unknown",
+                ", ".join(str(run["seed"]) for run in study.confirmations[:_MOST_SEEDS]) or DASH,
+            )
+        )
+    everything: Rows = [run for study in studies for run in study.runs]
+    search = sum(len(study.search) for study in studies)
+    total = seconds(_total(everything, "duration_s"))
+    return Table(
+        caption=f"{len(everything)} runs, {search} of them search trials: {total} of runs one after the other. With "
+        "few labels are runs on a share of the training data.",
+        columns=(
+            *("backbone", "trials", "completed", "stopped", "failed", "confirmations", "with few labels", "epochs"),
+            *("training", "search", "all runs", "device", "seeds of the confirmations"),
+        ),
+        rows=tuple(rows),
+        words=frozenset({11, 12}),
+    )
+
+
+def _total(runs: Rows, name: str) -> float | None:
+    values = [run[name] for run in runs if run[name] is not None]
+    return math.fsum(values) if values else None
+
+
+def _ended(studies: Sequence[StudyRecords], state: str, several: bool) -> list[Block]:
+    found = [(study, run) for study in studies for run in study.runs if run["state"] == state]
+    if not found:
+        return [Prose(paragraphs=(f"No run {'failed' if state == 'failed' else 'was stopped'}.",))]
+    shown = found[:_MOST_RUNS]
+    rest = f"; the first {len(shown)} of {len(found)}, all with: python -m orchestrator show" * (
+        len(shown) < len(found)
+    )
+    reason = "why" if state == "failed" else "when"
+    return [
+        Table(
+            caption=f"{len(found)} {state} run{'s' * (len(found) != 1)}{rest}",
+            columns=("backbone", "run", "phase", "frozen / blocks", "learning rate", "seed", "epochs", reason),
+            rows=tuple(
+                (
+                    _name(study, several),
+                    f"#{run['number']}",
+                    run["phase"],
+                    blocks_text(run["freeze_depth"], run["tune_stop"], run["num_blocks"]),
+                    rate(run["learning_rate"]),
+                    str(run["seed"]),
+                    f"{run['epochs']} of {run['max_epochs']}",
+                    _reason(run),
+                )
+                for study, run in shown
+            ),
+            words=frozenset({2, 7}),
+            folded=state == "stopped",
+        )
+    ]
+
+
+def _reason(run: Mapping[str, Any]) -> str:
+    """The last line of the error, without secrets."""
+    error = redact(run["error"] or "").strip()
+    if error:
+        return shortened(one_line(error.splitlines()[-1]), _LONGEST_REASON)
+    if run["state"] == "stopped":
+        return f"by the scheduler, after epoch {run['epochs']}: others of its study did better by then"
+    return "no reason was recorded"

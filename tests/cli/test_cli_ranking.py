@@ -1,0 +1,139 @@
+"""``rank`` of tables of scores, its weights, and ``compare``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+
+SCORES = """task,backbone,seed,score,chance,correct
+pets,resnet,0,0.75,0.25,01101111
+pets,resnet,1,0.625,0.25,01101011
+pets,vit,0,0.875,0.25,01111111
+pets,vit,1,0.875,0.25,11101111
+"""
+
+
+@pytest.fixture
+def finished(stored: Path) -> Path:
+    [folder] = stored.glob("finished-*")
+    return folder
+
+
+def test_a_table_of_scores_is_ranked(run: Run, run_json: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "scores.csv"
+    file.write_text(SCORES)
+    [document] = run_json("rank", str(file))
+    assert document["source"] == str(file)
+    assert [(row["backbone"], row["rank"], row["num_test"]) for row in document["ranking"]] == [
+        ("vit", 1, 8),
+        ("resnet", 2, 8),
+    ]
+    assert document["ranking"][0]["score"] == pytest.approx((0.875 - 0.25) / 0.75)
+    assert document["aggregate"] is None
+    code, out, err = run("rank", str(file))
+    assert (code, err) == (0, "")
+    assert "pets: adaptability in points" in " ".join(out.split())
+    assert "freeze" not in out, "what such a table does not hold has no column"
+    assert "How much each backbone was tuned" in out
+
+
+def test_parquet_and_several_tasks(run: Run, run_json: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "scores.parquet"
+    rows = [("s", "a", 0.9), ("s", "b", 0.8), ("t", "a", 0.7), ("t", "b", 0.75), ("t", "c", 0.9)]
+    pq.write_table(pa.Table.from_pylist([dict(zip(("task", "backbone", "score"), r, strict=True)) for r in rows]), file)
+    [document] = run_json("rank", str(file))
+    assert [row["backbone"] for row in document["aggregate"]["table"]] == ["a", "b", "c"]
+    code, out, _ = run("rank", str(file))
+    assert code == 0
+    assert "1 ?" in out
+    assert "all 2 tasks" in out
+    assert "c has no score on s, so it is in no mean." in out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task,backbone\na,b\n", "missing: ['score']"),
+        ("task,backbone,score\npets,vit,91.3\n", "score must be at most 1, got 91.3"),
+        ("task,backbone,score\npets,vit,good\n", "cannot be read as csv"),
+        (None, "a table of scores must be a file"),
+    ],
+)
+def test_tables_that_cannot_be_meant(run: Run, tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "scores.csv"
+    if text is not None:
+        file.write_text(text)
+    code, out, err = run("rank", str(file))
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_weights(stored: Path, run: Run, run_json: Callable[..., Any]) -> None:
+    def scores(*weights: str) -> list[dict[str, Any]]:
+        [document] = run_json("rank", "--storage", str(stored), *weights)
+        return document["ranking"]
+
+    for weights in ("accuracy_only", "quality=2"):
+        assert all(row["score"] == row["quality"] for row in scores("--weights", weights))
+    assert any(row["score"] != row["quality"] for row in scores())
+    for weights, said in (
+        ("few_label", "did you mean 'few_labels'?"),
+        ("quality=1,eas=2", "did you mean 'ease'?"),
+        ("quality=many", "the weight of quality must be a number, got 'many'"),
+        ("quality=-1", "weight 'quality' is -1.0"),
+        ("ease=0", "no weight above 0"),
+    ):
+        code, out, err = run("rank", "--storage", str(stored), "--weights", weights)
+        assert (code, out) == (2, "")
+        assert said in err
+
+
+def test_profiles(stored: Path, run: Run, run_json: Callable[..., Any]) -> None:
+    [document] = run_json("rank", "--storage", str(stored), "--profile")
+    assert [row["on_pareto_front"] for row in document["profiles"]].count(True) >= 1
+    assert {row["task"] for row in document["cost_leaders"]} == {"digits"}
+    assert document["importances"] == [], "six trials say nothing of it"
+    code, out, _ = run("rank", "--storage", str(stored), "--profile")
+    assert code == 0
+    assert "sensitivity and cost" in out
+    assert "Best to expect of random search by what is spent on it" in out
+    assert "profiles" not in run_json("rank", "--storage", str(stored))[0]
+
+
+def test_compare(finished: Path, run: Run, run_json: Callable[..., Any], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    config = (other / "sweep.yaml").read_text()
+    assert "trials: 6" in config
+    (other / "sweep.yaml").write_text(config.replace("trials: 6", "trials: 60"))
+    facts = json.loads((other / "sweep.json").read_text())
+    facts["versions"]["torch"] = "9.9"
+    (other / "sweep.json").write_text(json.dumps(facts))
+    document = run_json("compare", str(finished), str(other))
+    assert (document["a"], document["b"]) == (finished.name, "other")
+    assert [change["key"] for change in document["changes"]] == ["budget.trials", "version of torch"]
+    assert document["changes"][0] == {"key": "budget.trials", "a": "6", "b": "60"}
+    assert {row["rank_change"] for row in document["comparison"]} == {0}
+    code, out, err = run("compare", str(finished), str(other))
+    assert (code, err) == (0, "")
+    assert "nobody changed place" in out
+    assert "budget.trials: 6 in a, 60 in b" in out
+
+
+def test_compare_of_what_has_nothing_in_common(stored: Path, finished: Path, run: Run) -> None:
+    [begun] = stored.glob("begun-*")
+    code, _, err = run("compare", str(begun), str(finished))
+    assert code == 2
+    assert "must have a task in common" in err
+    code, _, err = run("compare", finished.name, "finishd", "--storage", str(stored))
+    assert code == 2
+    assert "no sweep 'finishd'" in err
