@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.config import SweepConfig, resolved_yaml
-from orchestrator.errors import UsageError, redact
+from orchestrator.errors import UsageError, one_line, redact
 from orchestrator.evaluated import read_evaluations
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import Plan
@@ -115,7 +116,7 @@ def conduct(
             tracker.close(timeout_s=5, status=status)
     ranking = rank_sweep(folder)
     more = model_metrics(read_evaluations(folder).values(), folder.screen.read())
-    tracker.publish(ranking.table, verdict_texts(ranking), _artifacts(folder, ranking), more)
+    tracker.publish(ranking.table, verdict_texts(ranking), _artifacts(folder, ranking, say), more)
     summary = tracker.close(timeout_s=_FLUSH_S, status=status)
     return Outcome(folder=folder, ranking=ranking, tracking=summary, interrupted=status == "KILLED")
 
@@ -134,7 +135,7 @@ def republish(folder: SweepFolder, config: SweepConfig, uri: str, say: Callable[
         ranking=ranking.table,
         verdicts=verdict_texts(ranking),
         datasets=datasets(folder, config),
-        files=_artifacts(folder, ranking),
+        files=_artifacts(folder, ranking, say),
         evaluations=evaluations,
         more=model_metrics(evaluations.values(), folder.screen.read()),
         say=say,
@@ -142,10 +143,24 @@ def republish(folder: SweepFolder, config: SweepConfig, uri: str, say: Callable[
     return Outcome(folder=folder, ranking=ranking, tracking=summary)
 
 
-def _artifacts(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
+def _artifacts(folder: SweepFolder, ranking: Ranking, say: Callable[[str], None]) -> dict[str, Path]:
     """Files for the parent run, by their place there."""
     return {
         **write_ranking(folder, ranking),
+        **_report(folder, ranking, say),
         "config/resolved.yaml": folder.config_file,
         "config/env.json": folder.path / "sweep.json",
     }
+
+
+def _report(folder: SweepFolder, ranking: Ranking, say: Callable[[str], None]) -> dict[str, Path]:
+    """The page for people. It is made of what is on disk already: where it fails, nothing else does."""
+    from orchestrator.importance import importances
+    from orchestrator.report import write_report
+
+    try:
+        return {"report.html": write_report(folder, ranking, importances=importances(folder.trials.read()))}
+    except Exception as error:
+        logging.getLogger(__name__).debug("report.html", exc_info=True)
+        say(f"report.html could not be written: {type(error).__name__}: {one_line(str(error))}")
+        return {}

@@ -49,4 +49,4 @@ def _rate(trial: optuna.Trial, name: str, range_: tuple[float, float]) -> float:
     low, high = range_
     if math.isclose(low, high):
         return 10.0**low
-    return trial.suggest_float(name, 10.0**low, 10.0**high, log=True)
+    return float(trial.suggest_float(name, 10.0**low, 10.0**high, log=True))

@@ -76,7 +76,8 @@ def _shortcuts(tracking_uri: str | None, storage: str | None, seed: int | None) 
 def _run(config: SweepConfig, planned: Plan, address: str | None, *, as_json: bool, quiet: bool) -> int:
     console = stderr()
     if not quiet:
-        console.print(_announcement(config, planned), highlight=False, markup=False)
+        text = _announcement(config, planned)
+        console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     from orchestrator.conduct import conduct, tracking_uri
     from orchestrator.display import make_board
     from orchestrator.results import exit_code
@@ -140,6 +141,8 @@ def _print(outcome: Outcome, console: Console, config: SweepConfig) -> None:
     relative = os.path.relpath(outcome.folder.path)
     shown = relative if len(relative) < len(str(outcome.folder.path)) else str(outcome.folder.path)
     lines = [f"results   {shown} (ranking.csv, ranking.json, ranking.parquet)"]
+    if (outcome.folder.path / "report.html").exists():
+        lines.insert(0, f"report    {shown}/report.html")
     for link in outcome.tracking.links.values():
         first, *rest = [*([link.command] if link.command else []), link.url]
         lines += [f"compare   {first}", *(f"          {line}" for line in rest)]

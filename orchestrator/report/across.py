@@ -85,7 +85,7 @@ def _pareto(studies: Sequence[StudyRecords], anchor: str) -> list[Block]:
             svg=costs(
                 f"{anchor}-pareto",
                 spots,
-                x="seconds to within a point of its best (log scale)",
+                x="seconds to within a point of its best",
                 y=f"test {metric.label}",
             ),
             alt=f"Test score against seconds of {len(spots)} backbones; not beaten in both: {listed(front)}.",

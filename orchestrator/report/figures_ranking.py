@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from orchestrator.report.drawing import GRAY, INK, MARKERS, SMALL, draw, ink, label
-from orchestrator.report.wording import seconds
+from orchestrator.report.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Place", "Standing", "costs", "forest", "grouped", "ranks"]
+
+
+_LOG_FROM = 4.0
+"""Ratio of costs from which on an axis is logarithmic."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +135,7 @@ def costs(
     """
 
     def plot(figure: Figure) -> None:
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+        from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
         axes = figure.subplots()
         front = sorted((cost, score) for _, _, cost, score, on_front in spots if on_front)
@@ -157,9 +161,14 @@ def costs(
                 markeredgewidth=1.0 if on_front else 0.4,
                 label=label(backbone),
             )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
+        known = [cost for _, _, cost, _, _ in spots]
+        if max(known) >= _LOG_FROM * min(known):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        else:
+            axes.set_xlim(0, 1.1 * max(known))
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(x)
         axes.set_ylabel(y)

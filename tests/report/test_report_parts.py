@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.report.drawing import INK, draw, label
 from orchestrator.report.evaluations import MeasureSet
 from orchestrator.report.figures_measures import confusion
+from orchestrator.report.figures_ranking import costs
 from orchestrator.report.wording import DASH, count, number, percent, points, rate, scale, seconds, span
 
 
@@ -54,6 +55,17 @@ def test_a_class_nobody_is_of_has_no_share() -> None:
     svg = confusion("c", ["a", "b"], np.array([[3, 1], [0, 0]]))
     assert ">75<" in svg
     assert "nan" not in svg
+
+
+@pytest.mark.parametrize(
+    ("slowest", "ticks"),
+    [(12.0, ["0", "3", "6", "9", "12"]), (5000.0, ["10", "20", "50", "100", "200", "500", "1000", "2000", "5000"])],
+)
+def test_costs_have_ticks_that_differ(slowest: float, ticks: list[str]) -> None:
+    spots = [("a", "#0072B2", 11.9, 80.0, True), ("b", "#000000", slowest, 85.0, True)]
+    svg = costs("c", spots, x="time", y="accuracy")
+    shown = re.findall(r">(\d+)<", svg.partition("time")[0])
+    assert shown == ticks
 
 
 @pytest.mark.parametrize(
