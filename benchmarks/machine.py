@@ -21,7 +21,10 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("ray", "optuna", "torch", "torchvision", "timm")},
+        **{
+            name: _version(name)
+            for name in ("ray", "optuna", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow")
+        },
     }
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from threadpoolctl import threadpool_limits
+
 from orchestrator.config import SweepConfig, resolved_yaml
 from orchestrator.errors import UsageError, one_line, redact
 from orchestrator.evaluated import read_evaluations
@@ -159,7 +161,9 @@ def _report(folder: SweepFolder, ranking: Ranking, say: Callable[[str], None]) -
     from orchestrator.report import write_report
 
     try:
-        return {"report.html": write_report(folder, ranking, importances=importances(folder.trials.read()))}
+        # As in `orchestrator.results`: small matrices are worked on by one thread.
+        with threadpool_limits(1, user_api="blas"):
+            return {"report.html": write_report(folder, ranking, importances=importances(folder.trials.read()))}
     except Exception as error:
         logging.getLogger(__name__).debug("report.html", exc_info=True)
         say(f"report.html could not be written: {type(error).__name__}: {one_line(str(error))}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from orchestrator.folder import SweepFolder, write_whole
 from orchestrator.race_report import race_ends
@@ -41,6 +42,11 @@ ALL_FAILED: Final = 1
 SOME_FAILED: Final = 3
 
 
+# Surfaces are fitted with small matrices, over which several threads of BLAS wait for each other: ten times the CPU time.
+_one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
+
+
+@_one_thread
 def rank_sweep(folder: SweepFolder, options: RankingOptions | None = None) -> Ranking:
     """Rank what the folder's tables hold so far. Pure apart from reading them.
 
@@ -89,6 +95,7 @@ def ranking_document(folder: SweepFolder, ranking: Ranking) -> dict[str, Any]:
     }
 
 
+@_one_thread
 def profile_sweep(folder: SweepFolder) -> tuple[ProfileTables, list[Importance]]:
     """What there is to know of each backbone beside its place, and how much each searched parameter mattered."""
     from orchestrator.importance import importances  # here: Optuna is much to import for a ranking

@@ -22,7 +22,7 @@ from benchmarks.machine import machine
 from benchmarks.ranking_truth.figures import against_aims, averages
 from benchmarks.ranking_truth.rankers import CONFIRMATIONS, RANKERS
 from benchmarks.ranking_truth.scenario import SCENARIOS
-from benchmarks.ranking_truth.worlds import NUM_RANDOM, RACE_CAP, Job, run
+from benchmarks.ranking_truth.worlds import NUM_RANDOM, RACE_CAP, Job, one_thread, run
 
 __all__ = ["main"]
 
@@ -94,12 +94,8 @@ def _run_all(jobs: Sequence[Job], processes: int) -> Iterator[Result]:
         if processes == 1:
             yield from map(run, jobs)
             return
-        with get_context("spawn").Pool(processes, _one_thread) as pool:
+        with get_context("spawn").Pool(processes, one_thread) as pool:
             yield from pool.imap_unordered(run, jobs)
-
-
-def _one_thread() -> None:
-    threadpool_limits(1)
 
 
 def _key(fields: dict[str, Any]) -> tuple[Any, ...]:

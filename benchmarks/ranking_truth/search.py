@@ -48,5 +48,5 @@ def _suggested(trial: optuna.Trial, space: Space) -> Config:
 def _rate(trial: optuna.Trial, name: str, range_: tuple[float, float]) -> float:
     low, high = range_
     if math.isclose(low, high):
-        return 10.0**low
+        return float(10.0**low)
     return float(trial.suggest_float(name, 10.0**low, 10.0**high, log=True))

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import optuna
+from threadpoolctl import threadpool_limits
 
 from benchmarks.ranking_truth.course import Course
 from benchmarks.ranking_truth.figures import MARGIN, judged
@@ -17,7 +18,7 @@ from benchmarks.ranking_truth.scenario import SCENARIOS, SPACE
 from benchmarks.ranking_truth.search import search
 from orchestrator.ranking import RaceEnd, rank
 
-__all__ = ["NUM_RANDOM", "RACE_CAP", "Job", "new_course", "raced", "ranked", "run"]
+__all__ = ["NUM_RANDOM", "RACE_CAP", "Job", "new_course", "one_thread", "raced", "ranked", "run"]
 
 NUM_RANDOM: Final = 10
 """Random trials before TPE, for every ranker."""
@@ -38,6 +39,11 @@ class Job:
     seed: int
     trials: tuple[int, ...]
     """Per backbone: of a ranking every number to look at, of a race the most."""
+
+
+def one_thread() -> None:
+    """For a process of several: the linear algebra's threads would wait for each other."""
+    threadpool_limits(1)
 
 
 def run(job: Job) -> dict[str, Any]:

@@ -41,6 +41,7 @@ _LOG_PRIOR = -0.5 * np.sum(((np.log(_SPREADS) - np.log([0.05, 0.006])) / [1.0, 0
 # one best depth.
 _TREND_MEAN = np.array([0.0, 0.0, 0.0, 0.0, -0.03, -0.010, -0.002])
 _TREND_VARIANCE = np.array([1.0, 0.05, 0.02, 0.01, 0.03, 0.010, 0.003]) ** 2
+_BELOW_SEEN = 0.05  # score
 _ASKED_FIRST = 40  # runs that tell which hyper-parameters are worth a look, where there are twice as many
 _FAR_BEHIND = 12.0  # in units of log evidence
 _JITTER = 1e-6  # relative to the signal variance: sd 0.001 of it, invisible, and every matrix is regular
@@ -108,7 +109,7 @@ class Surface:
     scale: Bent
     noise_floor: float  # on that scale
     cells: tuple[_Cells, ...]  # weights sum to 1 over all
-    low: float  # least score, in the metric's unit
+    low: float  # least score that it says, in the metric's unit
 
     def moments(self, at: Array) -> tuple[Array, Array]:
         """Posterior mean and variance of the noise-free surface at `at` (m, 5), on the `Bent` scale: (m,)."""
@@ -187,8 +188,12 @@ def fit(points: Array, scores: Array, noise_floor: float = 0.0, low: float = 0.0
     known part of the variance between two runs of one configuration, >= 0, in score units squared. low: what
     scores below count as, see `lowest`: a diverged regression has an R2 of minus thousands, which says no
     more than "bad here". Deterministic; n = 1 gives the prior around that one score.
+
+    What the surface says never lies more than _BELOW_SEEN under the lowest score seen: where little was tried its
+    lower tail is long, and in scores, from which the scale has to be undone, longer still.
     """
     scores = np.maximum(scores, low)
+    low = max(low, float(np.min(scores)) - _BELOW_SEEN)
     scale = Bent.of(scores)
     values = scale.apply(scores)
     offset = float(np.mean(values))

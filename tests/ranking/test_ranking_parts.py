@@ -82,7 +82,7 @@ def test_draws_agree_with_the_moments() -> None:
     rng = np.random.default_rng(0)
     rates = [1e-4, 3e-4, 1e-3, 3e-3, 1e-3, 1e-3]
     surface = fit(embed([0.2, 0.4, 0.6, 0.8, 0.6, 0.6], rates, [1e-2] * 6), np.linspace(0.80, 0.84, 6))
-    at = embed([0.6, 0.0, 1.0], [1e-3, 1e-4, None], [1e-2, 1e-3, 1e-2])
+    at = embed([0.6, 0.3, 0.7], [1e-3, 2e-4, 2e-3], [1e-2] * 3)  # where no draw falls to the floor
     draws, seed_sds = surface.draw(at, 8000, rng)
     lowered = surface.scale.apply(draws)
     mean, variance = surface.moments(at)
