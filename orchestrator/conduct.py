@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from threadpoolctl import threadpool_limits
-
 from orchestrator.config import SweepConfig, resolved_yaml
 from orchestrator.errors import UsageError, one_line, redact
 from orchestrator.evaluated import read_evaluations
@@ -20,7 +18,7 @@ from orchestrator.plan import Plan
 from orchestrator.provenance import data_notes, datasets, new_facts, study_facts, sweep_info
 from orchestrator.ranking import Ranking
 from orchestrator.recorder import Listener
-from orchestrator.results import rank_sweep, verdict_texts, write_ranking
+from orchestrator.results import one_thread, rank_sweep, verdict_texts, write_ranking
 from orchestrator.sweep import StudyFacts, run_sweep
 from orchestrator.tracking import Status, Tracker, TrackingSummary, model_metrics, replay
 
@@ -161,8 +159,7 @@ def _report(folder: SweepFolder, ranking: Ranking, say: Callable[[str], None]) -
     from orchestrator.report import write_report
 
     try:
-        # As in `orchestrator.results`: small matrices are worked on by one thread.
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread():
             return {"report.html": write_report(folder, ranking, importances=importances(folder.trials.read()))}
     except Exception as error:
         logging.getLogger(__name__).debug("report.html", exc_info=True)

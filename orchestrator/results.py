@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ __all__ = [
     "SOME_FAILED",
     "asked_options",
     "exit_code",
+    "one_thread",
     "profile_document",
     "profile_sweep",
     "rank_sweep",
@@ -42,11 +44,6 @@ ALL_FAILED: Final = 1
 SOME_FAILED: Final = 3
 
 
-# Surfaces are fitted with small matrices, over which several threads of BLAS wait for each other: ten times the CPU time.
-_one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
-
-
-@_one_thread
 def rank_sweep(folder: SweepFolder, options: RankingOptions | None = None) -> Ranking:
     """Rank what the folder's tables hold so far. Pure apart from reading them.
 
@@ -55,7 +52,15 @@ def rank_sweep(folder: SweepFolder, options: RankingOptions | None = None) -> Ra
     """
     trials, _, tests = folder.tables()
     facts = folder.read_facts()
-    return rank(trials, tests, options=options or asked_options(facts), races=race_ends(facts, trials))
+    with one_thread():
+        return rank(trials, tests, options=options or asked_options(facts), races=race_ends(facts, trials))
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Keeps BLAS to one thread: over the small matrices of a surface several wait for each other, at ten times the
+    CPU time."""
+    limited: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limited
 
 
 def asked_options(facts: Mapping[str, Any]) -> RankingOptions:
@@ -95,13 +100,13 @@ def ranking_document(folder: SweepFolder, ranking: Ranking) -> dict[str, Any]:
     }
 
 
-@_one_thread
 def profile_sweep(folder: SweepFolder) -> tuple[ProfileTables, list[Importance]]:
     """What there is to know of each backbone beside its place, and how much each searched parameter mattered."""
     from orchestrator.importance import importances  # here: Optuna is much to import for a ranking
 
     trials, _, tests = folder.tables()
-    return profile_tables(trials, tests, asked_options(folder.read_facts())), importances(trials)
+    with one_thread():
+        return profile_tables(trials, tests, asked_options(folder.read_facts())), importances(trials)
 
 
 def profile_document(folder: SweepFolder) -> dict[str, Any]:
