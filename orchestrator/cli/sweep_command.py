@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,6 +33,10 @@ def sweep(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a value, e.g. --set budget.trials=12."),
     ] = None,
+    allocate: Annotated[
+        str | None,
+        typer.Option(help="Same as --set budget.allocation=...: 'equal' ranks all backbones, 'race' finds the best."),
+    ] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Same as --set tracking_uri=...")] = None,
     storage: Annotated[str | None, typer.Option(help="Same as --set storage=...")] = None,
     seed: Annotated[int | None, typer.Option(help="Same as --set seed=...")] = None,
@@ -50,7 +55,8 @@ def sweep(
     from orchestrator.plan import plan, plan_to_dict
     from orchestrator.plan_table import render_plan
 
-    config = load_sweep(file, [*(overrides or []), *_shortcuts(tracking_uri, storage, seed)])
+    shortcuts = {"budget.allocation": allocate, "tracking_uri": tracking_uri, "storage": storage, "seed": seed}
+    config = load_sweep(file, [*(overrides or []), *_shortcuts(shortcuts)])
     if print_config:
         print(resolved_yaml(config), end="")
         return 0
@@ -67,8 +73,7 @@ def sweep(
     return _run(config, planned, address, as_json=as_json, quiet=quiet)
 
 
-def _shortcuts(tracking_uri: str | None, storage: str | None, seed: int | None) -> list[str]:
-    given = {"tracking_uri": tracking_uri, "storage": storage, "seed": seed}
+def _shortcuts(given: Mapping[str, str | int | None]) -> list[str]:
     # Quoted: what follows `=` is read as YAML, in which a folder may look like a number or a comment.
     return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 

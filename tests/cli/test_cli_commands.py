@@ -30,6 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
         (["validate"], "Missing argument 'file'"),
         (["validate", "quickstrat"], "did you mean 'quickstart'?"),
         (["sweep", "nosuch.yaml"], "neither a file nor a shipped sweep (quickstart)"),
+        (["sweep", "--allocate", "rcae", "--plan"], "did you mean 'race'?"),
         (["sweep", "--set", "budget.trails=3", "--plan"], "did you mean 'trials'?"),
         (["sweep", "--set", "budget", "--plan"], "must be key=value"),
         (["sweep", "--seed", "-1", "--plan"], "must be"),

@@ -27,6 +27,7 @@ from orchestrator.config import (
 from orchestrator.config.overrides import set_value
 from orchestrator.config.yaml_source import dump_yaml, parse_yaml
 from orchestrator.errors import ConfigError
+from orchestrator.ranking.options import COMPONENTS, PRESETS
 from search_spaces import read_space
 from trainables.errors import InvalidConfig
 
@@ -333,3 +334,9 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
     assert read == value
     assert type(read) is type(value)
     assert parse_yaml(dump_yaml(value), "x").value == value
+
+
+def test_presets_and_components_are_those_of_the_ranking() -> None:
+    # Named twice: reading a sweep file must not load the ranking, which needs numpy.
+    assert set(get_args(Preset)) == set(PRESETS)
+    assert get_args(Component) == COMPONENTS
