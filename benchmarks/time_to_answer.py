@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -212,18 +212,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of train/ and test/ images in classes; default: digits")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run of every mode for each")
-    parser.add_argument("--trials", type=int, default=Setting.trials, help="per backbone")
+    parser.add_argument("--trials", type=int, help=f"per backbone; default: {Setting.trials}, of --quick 2")
     parser.add_argument("--exhaustive", action="store_true", help=f"find the best and write {KNOWN.name}")
     arguments = parser.parse_args()
     # Known of the digits and the six backbones alone.
     is_known = arguments.data is None and not arguments.quick and not arguments.exhaustive
     if is_known and not KNOWN.exists():
         parser.error(f"{KNOWN} is missing, which says what the best is; make it with --exhaustive")
-    setting = Setting(trials=arguments.trials)
+    setting = Setting()
     if arguments.quick:
         setting = Setting(backbones=BACKBONES[3:5], trials=2, random_trials=1, epochs=2)
     elif arguments.exhaustive:
         setting = Setting(trials=16, random_trials=16, confirmations=5)
+    if arguments.trials:
+        setting = replace(setting, trials=arguments.trials)
     counts = {"train": 48, "val": 48, "test": 48} if arguments.quick else COUNTS
     result: dict[str, Any] = {"machine": machine(), "data": str(arguments.data or "digits"), "images": counts}
     result |= {"trials_per_backbone": setting.trials, "epochs": setting.epochs, "seeds": arguments.seeds}

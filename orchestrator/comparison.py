@@ -68,7 +68,7 @@ def compare_sweeps(a: SweepFolder, b: SweepFolder, options: RankingOptions | Non
     if not {v.task for v in first.verdicts} & {v.task for v in second.verdicts}:
         raise UsageError(f"{a.sweep_id} and {b.sweep_id} must have a task in common: there is nothing to compare")
     weights = common_weights(first, second)
-    if weights:
+    if weights and weights != {name: weight for name, weight in first.options.weights.items() if weight > 0}:
         same = dataclasses.replace(first.options, weights=weights)
         first, second = rank_sweep(a, same), rank_sweep(b, same)
     changes = [*_changes(_settings(a), _settings(b)), *_changes(_versions(a), _versions(b))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.errors import one_line
 from orchestrator.evaluated import leave_findings
@@ -17,7 +17,7 @@ from trainables.finetune import Finetuner
 
 __all__ = ["evaluate_run"]
 
-MAX_REASON = 300
+_MAX_REASON: Final = 300
 
 
 def evaluate_run(finetuner: Finetuner, evaluation: Evaluation, request: RunRequest) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def evaluate_run(finetuner: Finetuner, evaluation: Evaluation, request: RunReque
     def note(evaluator: Evaluator, error: Exception) -> None:
         name = getattr(evaluator, "__name__", repr(evaluator))
         reason = str(error) if isinstance(error, TrainableError) else f"{type(error).__name__}: {error}"
-        failures.append(f"evaluation failed: {name}: {one_line(reason)[:MAX_REASON]}")
+        failures.append(f"evaluation failed: {name}: {one_line(reason)[:_MAX_REASON]}")
         if not isinstance(error, TrainableError):
             bugs.append("".join(traceback.format_exception(error)))
 

@@ -29,6 +29,7 @@ MIN_TRIALS: Final = 12
 """With fewer completed trials nothing is said: their best tenth is one trial."""
 
 _DUMMIES: Final = tuple(f"dummy {index}" for index in range(20))
+_DUMMIES_ABOVE: Final = 0.05  # share of dummies that may matter as much as a parameter of which something is known
 _LOGARITHMIC: Final = ("learning_rate", "head_learning_rate", "weight_decay", "layer_decay", "stay_near")
 _CATEGORIES: Final = ("head_init", "batch_size")
 _PARAMETERS: Final = ("freeze_frac", *_LOGARITHMIC, *_CATEGORIES)
@@ -47,9 +48,14 @@ class Importance:
     dummy_mean: float
     """Of a parameter that no trial ever saw: the mean over twenty of them."""
     p_dummy: float
-    """Share of the dummies that matter as much or more: above 0.05 nothing is known of this parameter."""
+    """Share of the dummies that matter as much or more."""
     num_trials: int
     """Completed search trials that it was computed from."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is more than what a dummy may have."""
+        return self.p_dummy <= _DUMMIES_ABOVE
 
 
 def importances(trials: pa.Table, *, seed: int = 0) -> list[Importance]:
@@ -85,6 +91,8 @@ def _of_study(rows: list[dict[str, Any]], seed: int) -> list[Importance]:
     with warnings.catch_warnings():
         # With few probes among the trials it warns of inaccuracy, which the dummies put a number to.
         warnings.filterwarnings("ignore", message="Some regimes for parameter", category=UserWarning)
+        # All trials scored the same: everything then matters as much as a dummy, which is what is said.
+        warnings.filterwarnings("ignore", message="Target and region quantiles", category=UserWarning)
         found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), params=[*space, *_DUMMIES])
     dummies = np.array([found[name] for name in _DUMMIES])
     total = sum(found[name] for name in space) + float(dummies.mean())

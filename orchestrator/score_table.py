@@ -34,7 +34,7 @@ def read_scores(file: Path) -> pa.Table:
     """The table in a file, for `orchestrator.ranking.rank_scores`, which checks what it means.
 
     Raises:
-        UsageError: there is no such file, or it is not what its suffix says.
+        UsageError: there is no such file, it cannot be read, or it is not what its suffix says.
     """
     if not file.is_file():
         raise UsageError(f"a table of scores must be a file, got {file}")
@@ -43,5 +43,5 @@ def read_scores(file: Path) -> pa.Table:
             return pq.read_table(file)
         options = csv.ConvertOptions(column_types=_TYPES, strings_can_be_null=True)
         return csv.read_csv(file, convert_options=options)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:  # the latter of a damaged Parquet file as well
         raise UsageError(f"{file} cannot be read as {file.suffix.lower()[1:]}: {error}") from error

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import pytest
 from shell import Shell
+from threadpoolctl import threadpool_limits
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start Ray or a server first: with `-n 2` nobody is left alone with a long one at the end."""
     long = {item.path for item in items if item.get_closest_marker("slow") and "trainables" not in item.path.parts}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_blas_thread() -> Iterator[None]:
+    """Over small matrices BLAS threads wait for each other: a ranking takes ten times its CPU time with two."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import Any
-
-from ray import tune
-from twin import epoch_result, leave_test
 
 from orchestrator.request import RunRequest
 from orchestrator.worker import FinetuneWorker
 
-__all__ = ["KILLED", "RAISES_AT_ITS_START", "RAISES_IN_AN_EPOCH", "QuickWorker", "SabotagedWorker"]
+__all__ = ["KILLED", "RAISES_AT_ITS_START", "RAISES_IN_AN_EPOCH", "SabotagedWorker"]
 
 KILLED, RAISES_IN_AN_EPOCH, RAISES_AT_ITS_START = 6, 2, 3
 """Numbers of the trials that go wrong."""
@@ -38,28 +34,3 @@ class SabotagedWorker(FinetuneWorker):
             request.error_file.write_text("Traceback ...\nMemoryError: no room\n")
             raise MemoryError("no room")
         super()._begin(request)
-
-
-class QuickWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no types
-    """Reports made-up results at once."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        self._request = RunRequest.from_tune(config)
-        self._epoch = 0
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.setup(new_config)
-        return True
-
-    def step(self) -> dict[str, Any]:
-        self._epoch += 1
-        done = self._epoch >= self._request.config.max_epochs
-        if done:
-            leave_test(self._request)
-        # The later studies of a plan are worse: rungs shared with them would stop all of their trials.
-        study = int(Path(self._request.test_file).name.partition("-")[0])
-        score = 0.9 - 0.3 * study - 0.01 * self._request.number
-        return epoch_result(self._epoch, score, done=done) | {"worker_pid": os.getpid()}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        pass

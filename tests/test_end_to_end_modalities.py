@@ -122,6 +122,7 @@ class TestSounds:
         assert done.code == 0, done.err
         scores = [row["val_score"] for row in table(shell, "trials")]
         assert max(scores) > 0.6  # three pitches, chance 1/3
+        assert (shell.sweep().path / "report.html").exists(), done.err
 
 
 class TestTexts:
@@ -162,8 +163,9 @@ class TestTexts:
         configs = [json.loads(row["config"]) for row in trials]
         assert all(config["tune_window"] and config["freeze_depth"] == 0 for config in configs)
 
-    def test_the_ranking_says_r2_and_starts_from_no_skill(self, done: Done) -> None:
+    def test_the_ranking_says_r2_and_starts_from_no_skill(self, done: Done, shell: Shell) -> None:
         assert done.code == 0, done.err
+        assert (shell.sweep().path / "report.html").exists(), done.err
         rows = done.document["ranking"]
         assert {row["test_metric"] for row in rows} == {"r2"}
         assert {row["chance"] for row in rows} == {0.0}

@@ -46,12 +46,12 @@ def small_config(**changes: Any) -> SweepConfig:
     return sweep_from_mapping(mapping)
 
 
-def made_up_facts(planned: Plan) -> list[StudyFacts]:
+def made_up_facts(planned: Plan, num_blocks: int = NUM_BLOCKS) -> list[StudyFacts]:
     """What inspection would find out about `small_config`."""
     return [
         StudyFacts(
             study=study.key,
-            num_blocks=NUM_BLOCKS,
+            num_blocks=num_blocks,
             kind="classification",
             modality="image",
             num_train=120,

@@ -44,7 +44,6 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from trainables.backbones import build
     from trainables.catalog import lookup
     from trainables.data import load_task
-    from trainables.explain.extra import require_captum
     from trainables.finetune import Finetuner
 
     config = FinetuneConfig(**_given(options, FinetuneConfig))
@@ -52,6 +51,8 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     execution = Execution(**_given(options, Execution))
     evaluation = Evaluation(**_given(options, Evaluation))
     if options.evaluate and evaluation.num_explained:
+        from trainables.explain.extra import require_captum
+
         require_captum()  # before anything is trained
     if options.num_threads:
         torch.set_num_threads(options.num_threads)

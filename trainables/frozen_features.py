@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Final
 
 import torch
@@ -41,12 +40,12 @@ class FrozenFeatures:
         self._precision = precision
         self._device = device
         self._checksum = frozen_checksum(backbone)
-        self._held: dict[int, Tensor] = {}
+        self._held: dict[int, tuple[Split, Tensor]] = {}
 
     @property
     def num_bytes(self) -> int:
         """Of what is held now."""
-        return sum(features.nbytes for features in self._held.values())
+        return sum(features.nbytes for _, features in self._held.values())
 
     def of(self, split: Split) -> Tensor:
         """Of every sample of a split in its order: shape (n, ...), on the device.
@@ -64,8 +63,9 @@ class FrozenFeatures:
                     f"a tensor in the {len(self.backbone.frozen)} frozen blocks of {self.backbone.spec.name} "
                     "changed while its features were computed"
                 )
-            self._held[id(split)] = features
-        return self._held[id(split)]
+            # The split is held as well: once it were gone another could get its id.
+            self._held[id(split)] = split, features
+        return self._held[id(split)][1]
 
     def batch(self, split: Split, positions: Tensor) -> Tensor:
         """Of the samples at `positions`, as the last block gives them; nothing is held."""
@@ -135,4 +135,4 @@ def _fitted_share(features: FrozenFeatures, split: Split) -> Split:
     if num_bytes <= MAX_FITTED_BYTES:
         return split
     positions = torch.arange(0, len(split), math.ceil(num_bytes / MAX_FITTED_BYTES))
-    return replace(split, rows=split.rows[positions], targets=split.targets[positions])
+    return split.at(positions)

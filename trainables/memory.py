@@ -83,4 +83,4 @@ def rehearsal(task: Task, batch_size: int) -> Task:
 def _longest(split: Split, num: int) -> Split:
     lengths = split.lengths
     order = torch.arange(len(split)) if lengths is None else lengths.argsort(descending=True, stable=True)
-    return replace(split, rows=split.rows[order[:num]], targets=split.targets[order[:num]])
+    return split.at(order[:num])

@@ -36,8 +36,8 @@ class Prefix:
         digests: sha256 of its blocks, as `trainables.freezing.block_digests` gives them.
         depth: in [0, num_blocks]; 0 is the prepared input.
         num_runs: how many runs are expected to share what is cached.
-        num_epochs: how often each of them asks for every training and validation sample. Test samples are
-            asked for once. Both decide whether writing a cache pays.
+        num_epochs: how often each of them asks for every training and validation sample. Those of other splits
+            are asked for once. Both decide whether writing a cache pays.
         augmentation: of training samples, or None.
     """
 
@@ -69,7 +69,7 @@ class Prefix:
         self._prepare = task.preprocessing.on_device().to(device)
         self._name = self._recipe(backbone)
         self._digests = digests
-        self._opened: dict[tuple[int, int | None], Activations | None] = {}
+        self._opened: dict[tuple[int, int | None], tuple[Split, Activations | None]] = {}
 
     def batch(self, split: Split, positions: Tensor, *, augmented: bool = False) -> State:
         """What enters block `depth` of the samples at `positions`, on the device.
@@ -111,18 +111,21 @@ class Prefix:
     def _activations(self, split: Split, augmentation: Augmentation | None) -> Activations | None:
         key = id(split), None if augmentation is None else augmentation.view
         if key not in self._opened:
-            epochs = 1.0 if split is self._task.test else float(self._num_epochs)
+            is_of_epochs = split is self._task.train or split is self._task.val
+            epochs = float(self._num_epochs) if is_of_epochs else 1.0
             if augmentation is not None:
                 epochs /= augmentation.num_views
             # Opened at the first evaluation they would be tensors that no training step can use.
             with torch.inference_mode(False), torch.no_grad():
-                self._opened[key] = open_activations(
+                found = open_activations(
                     self._chain(split, augmentation),
                     self.depth,
                     execution=self._execution,
                     num_passes=self._num_runs * epochs,
                 )
-        return self._opened[key]
+            # The split is kept as well: once it were gone another could get its id.
+            self._opened[key] = split, found
+        return self._opened[key][1]
 
     def _chain(self, split: Split, augmentation: Augmentation | None) -> Chain:
         rows = hashlib.sha256(split.rows.numpy().tobytes()).hexdigest()

@@ -22,11 +22,17 @@ __all__ = [
     "State",
     "TextPreprocessing",
     "Tokenizer",
+    "parts_of",
 ]
 
 State: TypeAlias = Tensor | tuple[Tensor, ...]
 """What travels along a chain of blocks: a tensor, or several (hidden states, then a mask and what else
 later blocks need). Tensors of one value per sample have the batch as their first dimension."""
+
+
+def parts_of(state: State) -> tuple[Tensor, ...]:
+    """Its tensors, one or several."""
+    return (state,) if isinstance(state, Tensor) else state
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

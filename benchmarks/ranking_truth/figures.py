@@ -69,25 +69,28 @@ def holds(low: Ranks, high: Ranks, truth: Array) -> float:
     return float(bool(np.all((low <= 1 + better) & (len(truth) - worse <= high))))
 
 
-def averages(results: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Figure -> mean over worlds and its standard error."""
+def averages(results: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Figure -> mean over worlds and its standard error, None of fewer than two."""
     names = results[0].keys()
     return {name: _average([result[name] for result in results]) for name in names}
 
 
-def _average(values: Sequence[float]) -> dict[str, float]:
+def _average(values: Sequence[float]) -> dict[str, float | None]:
     known = [value for value in values if not math.isnan(value)]
-    error = float(np.std(known, ddof=1)) / math.sqrt(len(known)) if len(known) > 1 else math.nan
-    return {"mean": round(float(np.mean(known)), 4), "se": round(error, 4)}
+    mean = round(float(np.mean(known)), 4) if known else None
+    error = round(float(np.std(known, ddof=1)) / math.sqrt(len(known)), 4) if len(known) > 1 else None
+    return {"mean": mean, "se": error}
 
 
-def against_aims(scenario: str, ranker: str, trials: int, found: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def against_aims(
+    scenario: str, ranker: str, trials: int, found: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, Any]:
     """The aimed figures beside what was found, and whether it is at most two standard errors below."""
     aims = AIMS.get(scenario, {}).get(ranker, {}).get(trials)
     if aims is None:
         return {}
     compared = {}
     for name, aim in zip(_AIMED, aims, strict=True):
-        error = found[name]["se"]
-        compared[name] = {"aim": aim, "reached": bool(found[name]["mean"] >= aim - 2 * error)}
+        mean, error = found[name]["mean"], found[name]["se"] or 0.0
+        compared[name] = {"aim": aim, "reached": mean is not None and mean >= aim - 2 * error}
     return compared

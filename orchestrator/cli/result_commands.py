@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,7 +95,8 @@ def rank(
 
     options = read_weights(weights)
     documents = []
-    for source in sources or [None]:  # type: ignore[list-item]
+    named: Sequence[str | None] = sources or [None]
+    for source in named:
         if source is not None and is_score_file(source):
             ranking = rank_scores(read_scores(Path(source)), options)
             documents.append(scores_document(source, ranking))

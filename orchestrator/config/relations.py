@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_args
 
-from orchestrator.config.model import Component
+from orchestrator.config.model import Component, Preset
 from orchestrator.config.rules import Relation, Report
 from orchestrator.config.yaml_source import Keys
 from search_spaces import Choice, IntRange, SearchSpace
@@ -29,6 +29,12 @@ __all__ = [
 
 
 MIN_RACE_TRIALS: Final = 3
+
+WEIGHTLESS: Final[Mapping[Preset, frozenset[Component]]] = {
+    "accuracy_only": frozenset({"ease", "data_efficiency", "robustness"}),
+    "few_trials": frozenset({"data_efficiency"}),
+}
+"""Components that a preset gives no weight, where there are such."""
 
 
 def at_most(small: str, large: str) -> Relation:
@@ -147,9 +153,12 @@ def augmented_images(values: Mapping[str, Any], keys: Keys, report: Report) -> N
 
 
 def some_weight(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
-    """A score of nothing ranks nothing."""
-    if len(values) == len(get_args(Component)) and not any(values.values()):
-        report.add(keys, "must not all be 0", dict(values), "give one of them a weight, or remove some")
+    """A score of nothing ranks nothing: found here, and not when the sweep has ended."""
+    weights, preset = values.get("weights", {}), values.get("preset", "default")
+    of_preset = set(get_args(Component)) - WEIGHTLESS.get(preset, frozenset()) - weights.keys()
+    if weights and not any(weights.values()) and not of_preset:
+        rule = f"must not all be 0, with those of preset {preset}"
+        report.add((*keys, "weights"), rule, dict(weights), "give one of them a weight, or remove some")
 
 
 def modality_fits(values: Mapping[str, Any], keys: Keys, report: Report) -> None:

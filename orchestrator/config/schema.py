@@ -225,12 +225,12 @@ def _ranking_section() -> Section:
             "perturbed": "did you mean 'robustness'?",
             "cost": "cost stays on its own axis and has no weight",
         },
-        relations=(some_weight,),
     )
     return _section(
         Weighting,
         {"preset": OneOf(options=get_args(Preset)), "weights": weights},
         hints={name: f"write weights: {{{name}: ...}}" for name in names},
+        relations=(some_weight,),
     )
 
 

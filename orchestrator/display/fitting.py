@@ -38,16 +38,17 @@ class Column:
 
 
 def fitting_table(columns: Sequence[Column], width: int, *, title: str | None = None) -> Table:
-    """The columns that fit into `width` characters, in their order."""
+    """The columns that fit into `width` characters, in their order. Brackets in texts are brackets, not markup."""
     kept = list(columns)
     while sum(column.width + 2 for column in kept) > width:
         least = max(kept, key=lambda column: column.rank)
         if least.rank == 0:
             break
         kept.remove(least)
-    table = Table(box=None, padding=(0, 1), title=title, title_justify="left", title_style="bold")
+    heading = None if title is None else Text(title)
+    table = Table(box=None, padding=(0, 1), title=heading, title_justify="left", title_style="bold")
     for column in kept:
-        table.add_column(column.header, justify=column.justify, no_wrap=True, header_style="dim")
+        table.add_column(Text(column.header), justify=column.justify, no_wrap=True, header_style="dim")
     for cells in zip(*(column.cells for column in kept), strict=True):
-        table.add_row(*cells)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     return table

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.evaluated import Evaluated
 from orchestrator.screen_report import Foretold
@@ -25,7 +26,8 @@ def print_measures(evaluated: Evaluated, console: Console) -> None:
     rows = sorted(evaluated.measures, key=lambda row: (row["name"], row["split"]))  # stable: conditions as measured
     for name, group in groupby(rows, key=lambda row: row["name"]):
         for place, row in enumerate(group):
-            table.add_row("" if place else name, row["split"], row["condition"], number(row["value"]))
+            # A class may be called [/b], which is markup in a text that is not marked as plain.
+            table.add_row("" if place else name, row["split"], Text(row["condition"]), number(row["value"]))
     console.print(table)
     for note in evaluated.notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)

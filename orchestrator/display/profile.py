@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from orchestrator.importance import Importance
 
 __all__ = ["print_profiles"]
-
-_UNKNOWN: Final = 0.05  # share of dummies that matter as much: above it nothing is known of a parameter
 
 
 def print_profiles(profiled: ProfileTables, importances: Sequence[Importance], console: Console) -> None:
@@ -73,7 +71,7 @@ def _mattering(found: Sequence[Importance]) -> list[str]:
     lines = []
     for backbone in dict.fromkeys(one.backbone for one in found):
         own = sorted((one for one in found if one.backbone == backbone), key=lambda one: -one.importance)
-        shares = [f"{one.parameter} {one.importance:.0%}{' ?' if one.p_dummy > _UNKNOWN else ''}" for one in own]
+        shares = [f"{one.parameter} {one.importance:.0%}{'' if one.is_shown else ' ?'}" for one in own]
         dummy = f"a dummy {own[0].dummy_mean:.0%}"
         lines.append(f"Mattered to {backbone}: {', '.join([*shares, dummy])} (? is no more than a dummy may have).")
     return lines

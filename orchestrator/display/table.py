@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.display.board import describe, rate
 from orchestrator.display.fitting import Column, fitting_table
@@ -170,7 +171,7 @@ def _difference(row: Mapping[str, Any]) -> str:
 
 
 def _signed(value: float | None, scale: float = 1.0) -> str:
-    return "-" if value is None else f"{scale * value:+.{1 if scale > 1 else 2}f}"
+    return "-" if value is None else f"{scale * value:+z.{1 if scale > 1 else 2}f}"
 
 
 def _plain(value: float | None) -> str:
@@ -211,7 +212,7 @@ def print_runs(trials: Iterable[Mapping[str, Any]], console: Console) -> None:
     for trial in trials:
         table.add_row(
             str(trial["number"]),
-            trial["backbone"],
+            Text(trial["backbone"]),
             trial["phase"],
             trial["state"],
             points(trial["val_score"]),
@@ -228,7 +229,7 @@ def print_sweeps(sweeps: Iterable[Mapping[str, Any]], console: Console) -> None:
     for column in ("sweep", "runs", "failed", "leader", "created"):
         table.add_column(column, overflow="fold")
     for sweep in sweeps:
-        table.add_row(*(str(sweep[key]) for key in ("sweep", "runs", "failed", "leader", "created")))
+        table.add_row(*(Text(str(sweep[key])) for key in ("sweep", "runs", "failed", "leader", "created")))
     console.print(table)
 
 
@@ -238,4 +239,4 @@ def _fraction(value: float | None) -> str:
 
 def points(fraction: float | None) -> str:
     """``91.3`` for 0.913."""
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
+    return "-" if fraction is None else f"{100 * fraction:z.1f}"

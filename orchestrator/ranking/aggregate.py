@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import ndtri
 
 from orchestrator.ranking.aggregators import AGGREGATORS, LOWER_IS_BETTER, interquartile_mean
-from orchestrator.ranking.claims import Claims, TaskScores
+from orchestrator.ranking.claims import Claims, TaskScores, own_interval
 from orchestrator.ranking.interval import Array
 from orchestrator.ranking.options import RankingOptions
 from orchestrator.ranking.result import Ranking
@@ -76,7 +75,10 @@ def aggregate(ranking: Ranking) -> Aggregate:
         table=_table(ranked + rows),
         pairs=pa.Table.from_pylist(claims.pairs() if claims.given.has_errors else [], schema=PAIRS),
         winners=winners,
-        sentences=tuple(_sentences(claims, winners, missing, broken, ranking.options.confidence, len(tasks))),
+        sentences=(
+            *_sentences(claims, winners, missing, broken, ranking.options.confidence, len(tasks)),
+            *_unlike(ranking, [task.task for task in tasks]),
+        ),
     )
 
 
@@ -116,12 +118,10 @@ def _rows(
     broken: Mapping[str, list[str]],
 ) -> list[dict[str, Any]]:
     given = claims.given
-    quantile = float(ndtri(0.5 + options.confidence / 2))
     iqm = interquartile_mean(matrix) if len(matrix) >= _MIN_IQM_TASKS else None
     rows = []
     for index, name in enumerate(given.backbones):
         column = complete.index(name)
-        score, own = float(given.scores[index]), float(given.own_variances[index])
         rows.append(
             {
                 "backbone": name,
@@ -134,12 +134,18 @@ def _rows(
             | {method: float(value[column]) for method, value in values.items()}
         )
         if given.has_errors:
+            ci_low, ci_high = own_interval(
+                float(given.scores[index]),
+                float(given.own_variances[index]),
+                options.confidence,
+                regret_square=float(given.regret_squares[index]),
+            )
             rows[-1] |= {
                 "rank_low": int(claims.attainable.low[index]),
                 "rank_high": int(claims.attainable.high[index]),
                 "p_best": float(claims.p_best[index]),
-                "ci_low": score - quantile * math.sqrt(own),
-                "ci_high": score + quantile * math.sqrt(own + float(given.regret_squares[index])),
+                "ci_low": ci_low,
+                "ci_high": ci_high,
             }
     return rows
 
@@ -185,6 +191,15 @@ def _sentences(
         for name, on in broken.items()
     ]
     return lines
+
+
+def _unlike(ranking: Ranking, tasks: Sequence[str]) -> list[str]:
+    """Where the scores of tasks are made of different conditions, which."""
+    made_of = {verdict.task: verdict.measured for verdict in ranking.verdicts if verdict.task in tasks}
+    if len(set(made_of.values())) < 2:
+        return []
+    each = "; ".join(f"{listed(names)} on {task}" for task, names in made_of.items())
+    return [f"The scores are not made of the same on every task: {each}."]
 
 
 def _leading(over: str, backbones: Sequence[str], leaders: Sequence[str], confidence: float) -> str:

@@ -24,7 +24,7 @@ def slice_band(
     itself. Who chooses by validation gets less, by as much as this sample says; the band is moved by that much.
     With few trials its upper end is soon 1: a random sample does not know what it has not seen.
 
-    val_scores, test_scores: of random trials, (N,). low: least value of the metric.
+    val_scores, test_scores: of random trials, (N,). low: least value of the metric, no test score is below it.
     """
     try:
         from opda.nonparametric import EmpiricalDistribution

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.ranking.runs import Run, Runs
+from orchestrator.ranking.scale import lowest
 from orchestrator.ranking.study import InvalidTable, read_runs
-from orchestrator.ranking.surface import Array, embed, fit, lowest
+from orchestrator.ranking.surface import Array, embed, fit
 
 __all__ = ["MOST_RUNS", "NoCompletedTrial", "choose", "choose_run", "coordinates", "even_share"]
 

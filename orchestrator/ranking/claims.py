@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from orchestrator.ranking.interval import Array, Simultaneous, joint_draws, simultaneous
 from orchestrator.ranking.options import RankingOptions
 from orchestrator.ranking.purchase import Variances
+from orchestrator.ranking.scale import FLOOR
 
-__all__ = ["Claims", "TaskScores"]
+__all__ = ["Claims", "TaskScores", "own_interval"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,10 +79,10 @@ class Claims:
     def pairs(self) -> list[dict[str, Any]]:
         """Rows of PAIRS, without `p_single_run`."""
         given, eps = self.given, self.options.eps
+        limits = self.attainable.critical * self.attainable.sd
         rows = []
         for a, b in itertools.combinations(range(len(given.scores)), 2):
             difference = float(given.scores[a] - given.scores[b])
-            limits = self.attainable.critical * self.attainable.sd
             sd = math.sqrt(float(self.attainable.sd[a, b] ** 2) + float(given.regret_squares[a]))
             rows.append(
                 {
@@ -108,6 +109,18 @@ class Claims:
             examples=max(float(contrast @ examples @ contrast), 0.0),
             tuning=float(self.given.regret_squares[top][-1]),  # of the one that is held to be worse
         )
+
+
+def own_interval(
+    score: float, variance: float, confidence: float, *, regret_square: float = 0.0
+) -> tuple[float, float]:
+    """Ends of the interval of one score by itself, in [FLOOR, 1].
+
+    regret_square: what a backbone can attain is never below what was found, so it widens the upper end only.
+    """
+    quantile = float(ndtri(0.5 + confidence / 2))
+    low, high = score - quantile * math.sqrt(variance), score + quantile * math.sqrt(variance + regret_square)
+    return max(FLOOR, low), min(1.0, high)
 
 
 def _p_positive(mean: float, sd: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import ndtri
 
-from orchestrator.ranking.claims import Claims, TaskScores
+from orchestrator.ranking.claims import Claims, TaskScores, own_interval
 from orchestrator.ranking.options import COMPONENTS, RankingOptions
 from orchestrator.ranking.result import Ranking
 from orchestrator.ranking.schema import COMPARISON
@@ -106,11 +106,10 @@ def _rows(a: TaskScores, b: TaskScores, options_a: RankingOptions, options_b: Ra
 
 def _places(given: TaskScores, both: set[str], options: RankingOptions, side: str) -> dict[str, dict[str, Any]]:
     """Backbone -> its columns: places among those in `both`, of others the score alone."""
-    quantile = float(ndtri(0.5 + options.confidence / 2))
     found: dict[str, dict[str, Any]] = {}
     for name, score, variance in zip(given.backbones, given.scores, given.own_variances, strict=True):
-        sd = math.sqrt(variance)
-        columns = {"score": score, "ci_low": score - quantile * sd, "ci_high": score + quantile * sd}
+        low, high = own_interval(score, variance, options.confidence)
+        columns = {"score": score, "ci_low": low, "ci_high": high}
         found[name] = {f"{key}_{side}": float(value) for key, value in (columns | {"variance": variance}).items()}
     if not given.has_errors:
         for columns in found.values():
@@ -118,10 +117,10 @@ def _places(given: TaskScores, both: set[str], options: RankingOptions, side: st
     if both:
         claims = Claims(_among(given, both), options)
         for index, name in enumerate(claims.given.backbones):
-            low, high = claims.attainable.low[index], claims.attainable.high[index]
             places = {"rank": claims.ranks[index]}
             if given.has_errors:
-                places |= {"rank_low": int(low), "rank_high": int(high)}
+                attainable = claims.attainable
+                places |= {"rank_low": int(attainable.low[index]), "rank_high": int(attainable.high[index])}
             found[name] |= {f"{key}_{side}": value for key, value in places.items()}
     return found
 
@@ -175,7 +174,7 @@ def _obstacles(a: Ranking, b: Ranking, one: Verdict, other: Verdict) -> Iterator
         if values[0] != values[1]:
             yield f"the {what} differs: {values[0]} in a, {values[1]} in b."
     budgets = [sorted({count for _, count in verdict.budget}) for verdict in (one, other)]
-    if budgets[0] != budgets[1]:
+    if all(budgets) and budgets[0] != budgets[1]:  # a plain table of scores knows of none
         texts = [f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0]) for counts in budgets]
         yield f"the budget differs: {texts[0]} trials per backbone in a, {texts[1]} in b."
     if (one.race is None) != (other.race is None):

@@ -14,6 +14,7 @@ import numpy as np
 
 from orchestrator.ranking.interval import Array, examples_bound, nearest_psd, paired_covariance, run_noise
 from orchestrator.ranking.options import COMPONENTS
+from orchestrator.ranking.scale import lowest
 from orchestrator.ranking.score import MIN_CONFIRMATIONS, Estimate, Evidence, estimate, normalise
 from orchestrator.ranking.study import TestResult, collapsed
 
@@ -221,14 +222,25 @@ def _reduced(evidence: Evidence) -> dict[float, list[TestResult]]:
             found.setdefault(round(run.train_frac, 9), []).append(study.tests[run.number])
     for frac, results in found.items():
         fell = collapsed([result.score for result in results])
-        found[frac] = [result for result, out in zip(results, fell, strict=True) if not out]
+        found[frac] = [_counted(result) for result, out in zip(results, fell, strict=True) if not out]
     return found
+
+
+def _counted(result: TestResult) -> TestResult:
+    """The result; one below the least score that counts is that score, and its examples say no more than that.
+
+    As on the surface: an R2 of minus thousands would make every interval as wide.
+    """
+    least = lowest(result.metric)
+    if result.score >= least:
+        return result
+    return replace(result, score=least, example_scores=np.full_like(result.example_scores, least))
 
 
 def _perturbed(evidence: Evidence) -> list[TestResult] | None:
     """The confirmations as they scored on perturbed samples; None where fewer than two were measured so."""
     found = [
-        replace(result, score=result.perturbed_score, example_scores=result.perturbed_example_scores)
+        _counted(replace(result, score=result.perturbed_score, example_scores=result.perturbed_example_scores))
         for result in evidence.results
         if result.perturbed_score is not None and result.perturbed_example_scores is not None
     ]

@@ -13,10 +13,11 @@ import numpy as np
 from orchestrator.ranking.bands import slice_band
 from orchestrator.ranking.curve import random_configurations, random_runs, replay, slice_curve
 from orchestrator.ranking.interval import Array
+from orchestrator.ranking.scale import lowest
 from orchestrator.ranking.score import Evidence, validation_noise
 from orchestrator.ranking.sensitivity import WITHIN
 from orchestrator.ranking.study import Study
-from orchestrator.ranking.surface import Surface, lowest
+from orchestrator.ranking.surface import Surface
 
 __all__ = ["MOST_TRIALS", "Replayed", "cost_leaders", "curve_rows", "on_pareto_front", "replayed", "slice_rows"]
 
@@ -79,7 +80,8 @@ def slice_rows(study: Study, chance: float, search: Replayed, confidence: float)
     """The same from the random trials alone; none where these are no random sample.
 
     The scheduler never stops a random trial. One that failed is one that scored chance and is never chosen. A
-    completed one without a test result leaves a gap that nothing fills.
+    completed one without a test result leaves a gap that nothing fills. As on the surface, a test score below the
+    least that counts is that one: an R2 of minus thousands has no place in a mean.
     """
     random = [run for run in study.search if run.phase == "random"]
     if not random or any(run.state != "failed" and not (run.scored and run.number in study.tests) for run in random):
@@ -87,7 +89,9 @@ def slice_rows(study: Study, chance: float, search: Replayed, confidence: float)
     val = np.array([-np.inf if run.val_score is None or not run.scored else run.val_score for run in random])
     test = np.array([study.tests[run.number].score if run.scored else chance for run in random])
     at = [n for n in _SHOWN if n <= len(random)]
-    band = slice_band(val, test, at, confidence, lowest(next(iter(study.tests.values())).metric))
+    low = lowest(next(iter(study.tests.values())).metric)
+    test = np.maximum(test, low)
+    band = slice_band(val, test, at, confidence, low)
     return [
         {
             "estimator": "slice",

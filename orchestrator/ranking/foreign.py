@@ -37,13 +37,13 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import ndtri, stdtrit
 
-from orchestrator.ranking.claims import Claims, TaskScores
+from orchestrator.ranking.claims import Claims, TaskScores, own_interval
 from orchestrator.ranking.interval import Array, examples_covariance, nearest_psd, paired_covariance
 from orchestrator.ranking.options import RankingOptions
 from orchestrator.ranking.purchase import Bought
 from orchestrator.ranking.result import Ranking
 from orchestrator.ranking.schema import PAIRS, RANKING
-from orchestrator.ranking.score import FLOOR, normalise
+from orchestrator.ranking.score import normalise
 from orchestrator.ranking.study import InvalidTable
 from orchestrator.ranking.verdict import Facts, Verdict, judge
 
@@ -141,7 +141,6 @@ class _ForeignTask:
         return paired_covariance(np.stack([runs.mean(axis=0) for runs in per_run]), np.zeros(len(names)))
 
     def rows(self) -> list[dict[str, Any]]:
-        quantile = float(ndtri(0.5 + self.options.confidence / 2))
         rows = []
         for index, name in enumerate(self.scores.backbones):
             results = [row["score"] for row in self.runs[name]]
@@ -164,15 +163,16 @@ class _ForeignTask:
             row |= dict.fromkeys(("num_collapsed", "num_confirmations_lost"), 0)
             row |= dict.fromkeys(("num_trials", "num_completed", "num_stopped", "num_failed"), 0)
             if self.claims is not None:
-                sd = math.sqrt(float(self.scores.own_variances[index]))
+                own = float(self.scores.own_variances[index])
+                ci_low, ci_high = own_interval(score, own, self.options.confidence)
                 low, high = int(self.claims.found.low[index]), int(self.claims.found.high[index])
                 row |= {"rank_low": low, "rank_high": high, "found_rank_low": low, "found_rank_high": high}
                 row |= {
                     "tied_with_leader": not bool(self.claims.found.better[0, index]),
                     "p_best": float(self.claims.p_best[index]),
-                    "ci_low": max(FLOOR, score - quantile * sd),
-                    "ci_high": min(1.0, score + quantile * sd),
-                    "quality_sd": sd,
+                    "ci_low": ci_low,
+                    "ci_high": ci_high,
+                    "quality_sd": math.sqrt(own),
                 }
             rows.append(row)
         return rows
@@ -282,7 +282,7 @@ def _of_run(row: Mapping[str, Any], where: str) -> Array | None:
         raise InvalidScores(
             f"{where}: correct must be a text of 0 and 1 or a list, example_scores a list, got {str(given)[:20]!r}"
         )
-    values = np.array([float(value) for value in given], dtype=np.float64)
+    values = np.array(list(given), dtype=np.float64)  # of a null NaN
     if not np.isfinite(values).all():
         raise InvalidScores(f"{where}: example_scores must be finite")
     # Half a unit of the last of three digits: published scores are rounded.

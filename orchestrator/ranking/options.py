@@ -59,7 +59,8 @@ class RankingOptions:
     """Level of the score intervals, the simultaneous pair intervals and the rank intervals, in (0.5, 1)."""
 
     seed: int = 0
-    """Seed of all Monte-Carlo draws, >= 0. Two calls with equal tables and options agree to the bit."""
+    """Seed of all Monte-Carlo draws, >= 0. Two calls with equal tables and options agree to the bit, where BLAS has
+    as many threads."""
 
     def __post_init__(self) -> None:
         problems = [f"unknown weight {name!r}" for name in sorted(set(self.weights) - set(COMPONENTS))]

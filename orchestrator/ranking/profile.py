@@ -22,19 +22,12 @@ from orchestrator.ranking.score import Evidence, fit_evidence, gather
 from orchestrator.ranking.sensitivity import Grid, Range, lay_out, sensitivity
 from orchestrator.ranking.study import read_studies
 
-__all__ = [
-    "ProfileTables",
-    "depth_curves",
-    "profile_tables",
-    "profiles",
-    "surface_maps",
-    "tuning_curves",
-]
+__all__ = ["ProfileTables", "profile_tables"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProfileTables:
-    """All tables from one pass over the studies: each alone costs as much as all of them."""
+    """All tables from one pass over the studies."""
 
     profiles: pa.Table
     """Schema PROFILES: a row per study, by task and backbone."""
@@ -82,26 +75,6 @@ def profile_tables(trials: pa.Table, tests: pa.Table, options: RankingOptions | 
         tuning_curves=pa.Table.from_pylist(tables["curves"], schema=TUNING_CURVES),
         cost_leaders=pa.Table.from_pylist(cost_leaders(tables["curves"]), schema=COST_LEADERS),
     )
-
-
-def profiles(trials: pa.Table, tests: pa.Table, options: RankingOptions | None = None) -> pa.Table:
-    """`ProfileTables.profiles` alone."""
-    return profile_tables(trials, tests, options).profiles
-
-
-def depth_curves(trials: pa.Table, tests: pa.Table, options: RankingOptions | None = None) -> pa.Table:
-    """`ProfileTables.depth_curves` alone."""
-    return profile_tables(trials, tests, options).depth_curves
-
-
-def surface_maps(trials: pa.Table, tests: pa.Table, options: RankingOptions | None = None) -> pa.Table:
-    """`ProfileTables.surface_maps` alone."""
-    return profile_tables(trials, tests, options).surface_maps
-
-
-def tuning_curves(trials: pa.Table, tests: pa.Table, options: RankingOptions | None = None) -> pa.Table:
-    """`ProfileTables.tuning_curves` alone."""
-    return profile_tables(trials, tests, options).tuning_curves
 
 
 def _profile(evidence: Evidence, options: RankingOptions, tables: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from orchestrator.ranking.choice import coordinates
 from orchestrator.ranking.curve import random_configurations
+from orchestrator.ranking.scale import lowest
 from orchestrator.ranking.study import Run
-from orchestrator.ranking.surface import Array, Surface, fit, lowest
+from orchestrator.ranking.surface import Array, Surface, fit
 
 __all__ = ["Reach", "Standing", "propose", "reach", "standing"]
 

@@ -27,7 +27,9 @@ def study_row(item: Evidence) -> dict[str, Any]:
         "confirmation_sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
         "num_confirmations": item.num_confirmations,
         "num_collapsed": item.num_collapsed,
-        "num_confirmations_lost": len(study.confirmations) - item.num_confirmations,
+        "num_confirmations_lost": sum(
+            run.state != "completed" or run.number not in study.tests for run in study.confirmations
+        ),
         "num_blocks": study.runs[0].num_blocks,
         "test_metric": result.metric if result else study.runs[0].metric,
         "chance": result.chance if result else None,

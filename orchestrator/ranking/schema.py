@@ -44,8 +44,8 @@ RANKING = pa.schema(
         pa.field("quality", pa.float64()),  # surface at the chosen configuration
         pa.field("quality_sd", pa.float64()),  # seeds and test set, without unfinished tuning
         pa.field("ease", pa.float64()),  # mean tuning curve over 1, 2, 4 and 8 random trials
-        # Null where not measured. Shown even where another backbone lacks the condition, so that it is in nobody's
-        # score: the verdict says which ones are in it.
+        # Null where not measured. The verdict says which conditions are in the score: robustness is shown even where
+        # another backbone lacks it, so that it is in nobody's.
         pa.field("data_efficiency", pa.float64()),  # mean over the shares of the training set that all of a task have
         pa.field("data_efficiency_sd", pa.float64()),
         pa.field("robustness", pa.float64()),  # under perturbed inputs
@@ -108,15 +108,17 @@ PROFILES = pa.schema(
         *_STUDY,  # all but these two are null for a study without enough runs to be ranked
         *_measured("lr_tolerance_decades"),  # decades of learning_rate within a point of the best, at the best depth
         *_measured("depth_cost"),  # lost at the worst depth, learning rate tuned anew; >= 0
-        *_measured("probe_cost"),  # lost as a linear probe; null where the search space has none
+        *_measured("probe_cost"),  # lost as a linear probe; null where no search trial was one
         pa.field("best_freeze_frac", pa.float64()),  # of the best point of the smoothed surface
         pa.field("quality", pa.float64()),  # surface at the chosen configuration, as RANKING's but not normalised
         pa.field("trial_cost_s", pa.float64()),  # mean duration of a completed random trial
         pa.field("cost_trials", pa.int32()),  # random trials until the expected score is within a point of `quality`
         pa.field("cost_s", pa.float64()),  # their duration one after the other; null where MOST_TRIALS do not reach it
         pa.field("run_cost_s", pa.float64()),  # mean duration of one run at the chosen configuration
-        pa.field("on_pareto_front", pa.bool_()),  # nobody of the task is better in one of (quality, cost_s), not worse
-    ]  # in the other; an unknown cost counts as infinite
+        # Nobody of the task is better in one of (quality, cost_s) and not worse in the other; an unknown cost counts as
+        # infinite.
+        pa.field("on_pareto_front", pa.bool_()),
+    ]
 )
 
 DEPTH_CURVES = pa.schema(  # the best score at each depth, learning rate tuned anew there

@@ -16,11 +16,11 @@ from orchestrator.ranking.choice import NoCompletedTrial, choose_run, coordinate
 from orchestrator.ranking.curve import random_configurations, replay
 from orchestrator.ranking.interval import run_noise
 from orchestrator.ranking.runs import Run, TestResult, collapsed
+from orchestrator.ranking.scale import FLOOR, lowest
 from orchestrator.ranking.study import Study
-from orchestrator.ranking.surface import FLOOR, Array, Surface, fit, lowest
+from orchestrator.ranking.surface import Array, Surface, fit
 
 __all__ = [
-    "FLOOR",
     "MIN_COMPLETED",
     "MIN_CONFIRMATIONS",
     "Estimate",

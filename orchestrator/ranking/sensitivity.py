@@ -40,7 +40,7 @@ class Grid:
     tuned: Array
     """(draws, depths, r)."""
     probe: Array | None
-    """(draws, head rates); None where the search space holds no probe."""
+    """(draws, head rates); None where no search trial was a probe."""
 
     def best_at_depths(self) -> Array:
         """In each draw, with the rate tuned anew: (draws, depths), the probe last where there is one."""
@@ -112,7 +112,9 @@ def _depths(drawn: Sequence[Run], tried: Sequence[int], chosen: Run) -> list[int
     else:
         low, high = widened([run.freeze_depth for run in drawn])
         least, most = min(round(low), *tried), max(round(high), *tried)
-        starts = list(range(max(least, 0), min(most, chosen.num_blocks) + 1))
+        # A linear probe that nobody tried is no depth of this space, as in `random_configurations`.
+        deepest = chosen.num_blocks - (chosen.num_blocks not in tried)
+        starts = list(range(max(least, 0), min(most, deepest) + 1))
     places = np.linspace(0, len(starts) - 1, min(len(starts), _MOST_DEPTHS)).round().astype(int)
     return [starts[place] for place in places]
 

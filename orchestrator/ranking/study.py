@@ -207,7 +207,7 @@ def _measured(table: pa.Table) -> Mask:
     )
     for name in _LISTS:
         values = pc.list_flatten(table[name])
-        if not pc.all(pc.is_finite(values), min_count=0).as_py():
+        if not pc.all(pc.is_finite(values), min_count=0, skip_nulls=False).as_py():
             rows = _numbers(pc.list_parent_indices(table[name])).astype(np.intp)
             whole[rows[~np.isfinite(_numbers(values))]] = False
     return whole
@@ -228,7 +228,7 @@ def _refuse_result(row: dict[str, Any]) -> None:
     if row["correct"] is not None and not 1 <= size <= 8 * len(row["correct"]):
         raise InvalidTable(f"{where}: `correct` holds {len(row['correct'])} bytes, num_test is {size}")
     scores = row["example_scores"]
-    if scores is not None and not (1 <= len(scores) == size and np.isfinite(scores).all()):
+    if scores is not None and not (1 <= len(scores) == size and np.isfinite(np.array(scores, dtype=np.float64)).all()):
         raise InvalidTable(f"{where}: `example_scores` must be {size} finite numbers")
     raise InvalidTable(f"{where}: perturbed_score and perturbed_example_scores must both be given, and finite")
 

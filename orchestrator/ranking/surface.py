@@ -22,9 +22,9 @@ from scipy.linalg import cho_solve
 from scipy.linalg.lapack import dtrtrs
 from scipy.spatial.distance import cdist
 
-from orchestrator.ranking.scale import FLOOR, Bent, LogError, lowest
+from orchestrator.ranking.scale import Bent
 
-__all__ = ["FLOOR", "LogError", "Surface", "embed", "fit", "lowest"]
+__all__ = ["Surface", "embed", "fit"]
 
 Array = npt.NDArray[np.float64]
 
@@ -186,7 +186,7 @@ def fit(points: Array, scores: Array, noise_floor: float = 0.0, low: float = 0.0
 
     points: (n, 5) from `embed`, n >= 1; repeated rows are replicates. scores: (n,), at most 1. noise_floor:
     known part of the variance between two runs of one configuration, >= 0, in score units squared. low: what
-    scores below count as, see `lowest`: a diverged regression has an R2 of minus thousands, which says no
+    scores below count as, see `scale.lowest`: a diverged regression has an R2 of minus thousands, which says no
     more than "bad here". Deterministic; n = 1 gives the prior around that one score.
 
     What the surface says never lies more than _BELOW_SEEN under the lowest score seen: where little was tried its

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
-from orchestrator.ranking.claims import Claims, TaskScores
+from orchestrator.ranking.claims import Claims, TaskScores, own_interval
 from orchestrator.ranking.conditions import Scored, joint_examples, measured, score_under
 from orchestrator.ranking.options import COMPONENTS, RaceEnd, RankingOptions
 from orchestrator.ranking.purchase import Bought
 from orchestrator.ranking.rows import study_row
-from orchestrator.ranking.score import FLOOR, Evidence
+from orchestrator.ranking.score import Evidence
 from orchestrator.ranking.stability import weight_stability
 from orchestrator.ranking.verdict import Facts, Verdict, judge
 
@@ -88,12 +87,11 @@ class TaskRanking:
         return rows
 
     def _condition_columns(self, item: Scored, own: float) -> dict[str, Any]:
-        # What a backbone can attain is never below what was found: tuning widens the upper end only.
-        quantile = float(ndtri(0.5 + self.options.confidence / 2))
+        low, high = own_interval(item.score, own, self.options.confidence, regret_square=item.regret_square)
         return {
             "score": item.score,
-            "ci_low": max(FLOOR, item.score - quantile * math.sqrt(own)),
-            "ci_high": min(1.0, item.score + quantile * math.sqrt(own + item.regret_square)),
+            "ci_low": low,
+            "ci_high": high,
             "quality": item.quality,
             "quality_sd": math.sqrt(item.quality_variance),
             "ease": item.ease,

@@ -26,6 +26,8 @@ class Verdict:
     """Backbones that may be best (rank_low 1, attainable), by score. Empty when nothing could be ranked."""
     sentences: tuple[str, ...]
     """The outcome for a reader who knows no statistics."""
+    top_pair_apart: bool
+    """Whether the first is told apart from the second. Others may still share the first place with it."""
     limit: str | None
     """Largest part of the top pair's variance (a single backbone's own), one of LIMITS; None without any."""
     min_detectable_gap: float | None
@@ -96,20 +98,23 @@ def judge(facts: Facts) -> Verdict:
     leaders: tuple[str, ...] = ()
     gap: float | None = None
     limit: str | None = None
+    apart = False
     prices = Prices()
     if facts.claims is not None:
         attainable, parts = facts.claims.attainable, facts.claims.top_variances()
         leaders = tuple(name for name, low in zip(facts.names, attainable.low, strict=True) if low == 1)
         limit = LIMITS[int(np.argmax([parts.seeds, parts.examples, parts.tuning]))]
         if len(facts.names) > 1:
+            apart = bool(attainable.better[0, 1])
             gap = attainable.critical * float(np.median(attainable.sd[np.triu_indices(len(facts.names), 1)]))
-            if facts.bought is not None and not attainable.better[0, 1]:
+            if facts.bought is not None and not apart:
                 difference = float(facts.scores.scores[0] - facts.scores.scores[1])
                 prices = price(difference, parts, attainable.critical, facts.bought)
     verdict = Verdict(
         task=facts.scores.task,
         leaders=leaders,
         sentences=(),
+        top_pair_apart=apart,
         limit=limit,
         min_detectable_gap=gap,
         num_test_needed=prices.num_test,
@@ -168,7 +173,7 @@ def _limits(facts: Facts, verdict: Verdict) -> Iterator[str]:
             f"Two backbones would have to differ by about {100 * verdict.min_detectable_gap:.1f} points "
             "for this data to tell them apart."
         )
-    if facts.claims is None or facts.bought is None or bool(facts.claims.attainable.better[0][1:].all()):
+    if facts.claims is None or facts.bought is None or len(facts.names) < 2 or verdict.top_pair_apart:
         return
     if verdict.limit == "seeds":
         yield "The top two are held together by luck of the seeds: more confirmations would help."
@@ -219,6 +224,7 @@ def _reservations(facts: Facts, verdict: Verdict) -> Iterator[str]:
         yield f"Without a rank: {listed(verdict.insufficient)}."
 
 
-def listed(names: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def listed(names: Sequence[object]) -> str:
+    """``a, b and c``; empty for none."""
+    words = [str(name) for name in names]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -66,12 +66,12 @@ def compared(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords])
             ),
             rows=tuple(
                 (
-                    f"{names[str(pair['a'])]} - {names[str(pair['b'])]}",
+                    f"{names[pair['a']]} - {names[pair['b']]}",
                     points(pair["difference"]),
-                    f"{points(float(str(pair['ci_low'])))} to {points(float(str(pair['ci_high'])))}",
+                    f"{points(pair['ci_low'])} to {points(pair['ci_high'])}",
                     percent(pair["p_a_beats_b"]),
                     percent(pair["p_tied"]),
-                    percent(pair.get("p_single_run")),
+                    percent(pair["p_single_run"]),
                     "yes" if pair["distinguishable"] else "no",
                 )
                 for pair in pairs
@@ -83,7 +83,7 @@ def compared(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords])
 
 def _price(verdict: Verdict) -> str:
     """Each alone, all else as it is."""
-    if len(verdict.leaders) < 2:
+    if verdict.top_pair_apart:
         return "nothing more: it is told apart"
     ways = (
         (verdict.num_test_needed, "test samples"),

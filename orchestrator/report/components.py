@@ -32,14 +32,13 @@ _CONDITIONS: Final = {
 
 def components(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords], anchor: str) -> list[Block]:
     """Weights, then scores by condition, then what was not measured."""
-    measured = set(verdict.measured)
-    weights = _weights(verdict, ranking)
+    asked, used = ranking.options.shares(COMPONENTS), ranking.options.shares(verdict.measured)
     rows = tuple(
         (
             title,
             meaning,
-            percent(ranking.options.weights.get(name, 0.0) / (sum(ranking.options.weights.values()) or 1.0)),
-            percent(weights[name]) if name in measured else "not in the score",
+            percent(asked[name]),
+            percent(used[name]) if name in verdict.measured else "not in the score",
         )
         for name, (title, meaning, _) in _CONDITIONS.items()
     )
@@ -82,14 +81,6 @@ def components(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords
         alike = f"; it was not measured alike for {listed(lacking)}" if lacking else ""
         blocks.append(Missing(what=title, how=f"{how or 'a race compares fully tuned backbones alone'}{alike}"))
     return blocks
-
-
-def _weights(verdict: Verdict, ranking: Ranking) -> dict[str, float]:
-    asked = {name: ranking.options.weights.get(name, 0.0) for name in verdict.measured}
-    total = sum(asked.values())
-    if total == 0:
-        return dict.fromkeys(verdict.measured, 1.0 / max(len(verdict.measured), 1))
-    return {name: weight / total for name, weight in asked.items()}
 
 
 def _options_text(ranking: Ranking) -> str:

@@ -67,7 +67,7 @@ def importance(study: StudyRecords) -> list[Block]:
         return [Missing(what=f"Importance of the settings of {study.short}", how=how)]
     rows = []
     for one in study.importances:
-        judgement = "perhaps" if one.p_dummy <= 0.05 else "not shown"
+        judgement = "perhaps" if one.is_shown else "not shown"
         name = one.parameter.replace("_", " ")
         rows.append((name, percent(one.importance), percent(one.dummy_mean), percent(one.p_dummy), judgement))
     return [

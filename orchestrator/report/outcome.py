@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from orchestrator.ranking import Ranking, Verdict
+from orchestrator.ranking.score import normalise
 from orchestrator.report.comparison import compared
 from orchestrator.report.components import components
 from orchestrator.report.document import Block, Cell, Figure, Prose, Section, Table
@@ -118,7 +119,7 @@ def _standings(
                 score=study.row["score"],
                 low=study.row["ci_low"],
                 high=study.row["ci_high"],
-                confirmed=_above_chance(study.row["confirmation_mean"], study.row["chance"]),
+                confirmed=float(normalise(study.row["confirmation_mean"], study.row["chance"])),
             )
             for study in ranked
         ]
@@ -166,7 +167,3 @@ def _standings(
             )
         )
     return blocks
-
-
-def _above_chance(score: float | None, chance: float | None) -> float | None:
-    return None if score is None or chance is None else (score - chance) / (1.0 - chance)

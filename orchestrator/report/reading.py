@@ -14,6 +14,7 @@ from orchestrator.evaluated import read_evaluations
 from orchestrator.folder import SweepFolder
 from orchestrator.ranking import Ranking
 from orchestrator.ranking.profile import profile_tables
+from orchestrator.ranking.runs import REPEATS
 from orchestrator.report.evaluations import MeasureSet, StudyEvaluations
 from orchestrator.report.wording import listed
 from orchestrator.screen_report import Foretold, foretold
@@ -38,8 +39,6 @@ _SHOWN: Final = [
 _PER_SAMPLE: Final = frozenset({"correct", "example_scores", "perturbed_example_scores"})
 _MOST_SEEDS: Final = 8
 _MOST_BUDGETS: Final = 4
-_FROM_CHOSEN: Final = ("confirmation", "reduced")
-"""Phases that train the chosen configuration again: no part of the search."""
 
 
 @dataclass(kw_only=True)
@@ -248,7 +247,7 @@ class _Reader:
 
 
 def _is_of_chosen(run: Mapping[str, Any]) -> bool:
-    return run["phase"] in _FROM_CHOSEN
+    return run["phase"] in REPEATS
 
 
 def _of_runs(runs: Collection[tuple[str, int]], table: pa.Table) -> pa.Table:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+
+from orchestrator.ranking.verdict import listed
 
 __all__ = [
     "DASH",
@@ -31,7 +33,7 @@ def _known(value: float | None) -> bool:
 
 def points(fraction: float | None) -> str:
     """``91.3`` for 0.913."""
-    return f"{100 * fraction:.1f}" if fraction is not None and _known(fraction) else DASH
+    return f"{100 * fraction:z.1f}" if fraction is not None and _known(fraction) else DASH
 
 
 def percent(fraction: float | None) -> str:
@@ -93,12 +95,6 @@ def span(low: int | None, high: int | None) -> str:
 def shortened(text: str, length: int) -> str:
     """At most `length` characters, cut at the end."""
     return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def listed(names: Sequence[object]) -> str:
-    """``a, b and c``."""
-    words = [str(name) for name in names]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from orchestrator.errors import one_line, redact
 from orchestrator.evaluated import Evaluated
 from orchestrator.tracking.metric import Point, milliseconds, rounded
+from orchestrator.tracking.naming import split_study
 from orchestrator.tracking.store import Store, StoredRun
 
 __all__ = ["confusion_table", "log_evaluated", "measure_points", "measure_table", "metric_key", "model_metrics"]
@@ -85,9 +86,8 @@ def model_metrics(evaluations: Iterable[Evaluated], screen: pa.Table) -> dict[tu
     """
     values: defaultdict[tuple[str, str], defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for evaluated in evaluations:
-        task, _, backbone = evaluated.study.partition(":")
         for point in measure_points(evaluated.measures, None):
-            values[task, backbone][point.key].append(point.value)
+            values[split_study(evaluated.study)][point.key].append(point.value)
     for row in screen.to_pylist():
         if row["value"] is not None:
             values[row["task"], row["backbone"]][f"screen/{row['name']}"].append(row["value"])

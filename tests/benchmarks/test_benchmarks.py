@@ -57,14 +57,13 @@ def benchmark(repository: Path, tmp_path: Path) -> Iterator[Benchmark]:
 
 
 def test_a_fixed_plan_reaches_the_losses_of_a_plain_tune_script(benchmark: Benchmark) -> None:
-    document = benchmark("sweep_vs_plain", "--quick", "--freeze-fracs", "1/3", "1", "--plain-reuses-actors")
-    assert [quarter["frozen"] for quarter in document["quarters"]] == ["1/3", "1"]
-    assert len(document["trials"]) == 4
+    document = benchmark("sweep_vs_plain", "--quick", "--freeze-fracs", "1/3", "--plain-reuses-actors")
+    assert [quarter["frozen"] for quarter in document["quarters"]] == ["1/3"]
+    assert len(document["trials"]) == 2
     # Rounding alone parts them: order, first head, dropout and schedule are the same.
     assert max(trial["final_loss_difference"] for trial in document["trials"]) < 1e-3
     # They did train, so that an agreement says something.
-    tuned = [trial for trial in document["trials"] if trial["freeze_frac"] < 1]
-    assert all(trial["final_train_loss"] < 2.3 for trial in tuned)
+    assert all(trial["final_train_loss"] < 2.3 for trial in document["trials"])
     for side in ("ours", "plain"):
         assert document[side]["wall_s"] > document[side]["startup_s"] > 0
         assert document[side]["cpu_s"] > 1

@@ -77,6 +77,16 @@ def test_tables_that_cannot_be_meant(run: Run, tmp_path: Path, text: str | None,
     assert said in err
 
 
+def test_a_damaged_file_is_named(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "scores.parquet"
+    pq.write_table(pa.table({"task": ["pets"], "backbone": ["vit"], "score": [0.5]}), file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-30] + b"\xff" * 18 + whole[-12:])
+    code, out, err = run("rank", str(file))
+    assert (code, out) == (2, "")
+    assert f"{file} cannot be read as parquet" in err
+
+
 def test_weights(stored: Path, run: Run, run_json: Callable[..., Any]) -> None:
     def scores(*weights: str) -> list[dict[str, Any]]:
         [document] = run_json("rank", "--storage", str(stored), *weights)

@@ -147,6 +147,12 @@ VALUES: list[Any] = [
     ("ranking.weights.accuracy=1", "unknown key", "did you mean 'quality'?"),
     ("ranking.weights=[1, 0]", "must be a mapping of keys to values, got [1, 0]", ""),
     ("ranking.weights={quality: 0, ease: 0, data_efficiency: 0, robustness: 0}", "must not all be 0", "a weight"),
+    ("ranking={preset: accuracy_only, weights: {quality: 0}}", "with those of preset accuracy_only", "a weight"),
+    (
+        "ranking={preset: few_trials, weights: {quality: 0, ease: 0, robustness: 0}}",
+        "with those of preset few_trials",
+        "a weight",
+    ),
     ("ranking.quality=1", "unknown key", "write weights: {quality: ...}"),
     ("resources.cpus_per_trial=0", "must be a whole number in [1, 1024], got 0", ""),
     ("resources.gpus_per_trial=1.5", "a fraction below 1, or a whole number, got 1.5", "1 or 2"),

@@ -25,6 +25,7 @@ from orchestrator.config import (
     sweep_mapping,
 )
 from orchestrator.config.overrides import set_value
+from orchestrator.config.relations import WEIGHTLESS
 from orchestrator.config.yaml_source import dump_yaml, parse_yaml
 from orchestrator.errors import ConfigError
 from orchestrator.ranking.options import COMPONENTS, PRESETS
@@ -340,3 +341,5 @@ def test_presets_and_components_are_those_of_the_ranking() -> None:
     # Named twice: reading a sweep file must not load the ranking, which needs numpy.
     assert set(get_args(Preset)) == set(PRESETS)
     assert get_args(Component) == COMPONENTS
+    for preset, weights in PRESETS.items():
+        assert {name for name, weight in weights.items() if weight == 0} == WEIGHTLESS.get(preset, frozenset())

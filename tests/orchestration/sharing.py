@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from sabotage import QuickWorker
+from quick_worker import QuickWorker
 
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.execution import Execution
@@ -23,12 +23,12 @@ PATIENCE_S = 100.0
 
 
 class SharingWorker(QuickWorker):
-    """Leaves what it was given and when. Small ones wait for each other, until four have met on a GPU."""
+    """Leaves what it was given and when. Small ones wait for each other, until two have met on a GPU."""
 
     def step(self) -> dict[str, Any]:
         started, gpus = time.time(), self.trial_resources.required_resources["GPU"]
         if gpus < 1:
-            self._meet(int(1 / gpus))
+            self._meet()
         row = {
             "study": self._request.study,
             "gpus": gpus,
@@ -40,13 +40,13 @@ class SharingWorker(QuickWorker):
         Path(self._request.test_file).with_suffix(".seen").write_text(json.dumps(row))
         return super().step()
 
-    def _meet(self, num: int) -> None:
+    def _meet(self) -> None:
         folder = Path(self._request.test_file).parent
         here = folder / f"{os.getpid()}.on-{ray.get_gpu_ids()}"
         here.touch()
         deadline = time.time() + PATIENCE_S
         while not (folder / "met").exists() and time.time() < deadline:
-            if len(list(folder.glob(f"*{glob.escape(here.suffix)}"))) >= num:
+            if len(list(folder.glob(f"*{glob.escape(here.suffix)}"))) >= 2:
                 (folder / "met").touch()
             time.sleep(0.05)
         here.unlink()

@@ -36,17 +36,25 @@ def by_parameter(found: list[Importance]) -> dict[str, Importance]:
 def test_what_matters_stands_out_from_the_dummies() -> None:
     found = by_parameter(importances(searched(60)))
     assert set(found) == {"freeze_frac", "learning_rate", "head_learning_rate"}
-    assert found["learning_rate"].p_dummy <= 0.05
+    assert found["learning_rate"].is_shown
     assert found["learning_rate"].importance > 3 * found["learning_rate"].dummy_mean
-    assert found["head_learning_rate"].p_dummy > 0.05
+    assert not found["head_learning_rate"].is_shown
     total = sum(one.importance for one in found.values()) + found["learning_rate"].dummy_mean
     assert total == pytest.approx(1.0)
     assert {one.num_trials for one in found.values()} == {60}
 
 
 def test_where_nothing_matters_nothing_is_called_important_more_often_than_chance_has_it() -> None:
-    called = [one.p_dummy <= 0.05 for seed in range(8) for one in importances(searched(30, seed, matters=False))]
+    called = [one.is_shown for seed in range(8) for one in importances(searched(30, seed, matters=False))]
     assert np.mean(called) <= 0.25
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_all_trials_score_the_same_nothing_is_shown_and_nothing_warned_of() -> None:
+    rows = [row | {"val_score": 0.9} for row in searched(MIN_TRIALS).to_pylist()]
+    found = importances(trials_table(rows))
+    assert len(found) == 3
+    assert not any(one.is_shown for one in found)
 
 
 def test_repeats_failures_and_small_studies_do_not_count() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,13 @@ def test_intervals_of_two_backbones_are_those_of_the_normal() -> None:
     assert found.sentences[0] == "Over these 4 tasks a is the best of 2 backbones at 95% confidence."
 
 
+def test_no_interval_leaves_the_scale() -> None:
+    found = aggregate(table({key: {"a": [1.0, 0.98], "b": [0.0, 0.02]} for key in "st"}))
+    rows = by_name(found)
+    assert rows["a"]["ci_high"] == 1.0
+    assert -0.2 <= rows["b"]["ci_low"] < 0
+
+
 def test_a_winner_that_depends_on_the_aggregator_is_said() -> None:
     """b wins two of three tasks by a hair and loses the third by far."""
     scores = {"s": {"a": [0.80], "b": [0.81]}, "t": {"a": [0.80], "b": [0.81]}, "u": {"a": [0.80], "b": [0.20]}}
@@ -205,4 +213,9 @@ def test_sweeps_of_two_tasks() -> None:
     row = by_name(aggregate(ranking))["a"]
     own = [r["score"] for r in ranking.table.to_pylist() if r["backbone"] == "a"]
     assert row["anchored_mean"] == pytest.approx(np.mean(own))
+    assert not any("not made of the same" in line for line in aggregate(ranking).sentences)
+    birds, pets = ranking.verdicts
+    unlike = aggregate(replace(ranking, verdicts=(birds, replace(pets, measured=("quality",)))))
+    said = "The scores are not made of the same on every task: quality and ease on birds; quality on pets."
+    assert unlike.sentences[-1] == said
     assert (row["rank_low"], row["rank_high"]) == (1, 1)

@@ -80,6 +80,12 @@ def test_without_errors_nothing_is_called_more_than_luck() -> None:
     assert any("whether anything is more than luck cannot be said" in line for line in found.sentences)
 
 
+def test_a_sweep_beside_a_table_of_scores() -> None:
+    found = compare(rank(*World(models={"a": Model(), "b": Model(best=0.8)}).tables()), scores(a=0.85, b=0.8))
+    assert set(by_name(found)) == {"a", "b"}
+    assert not any("budget" in line for line in found.sentences)
+
+
 def test_scores_made_of_other_conditions_are_said_and_can_be_made_alike() -> None:
     models = {"a": Model(), "b": Model(best=0.8)}
     stressed, plain = StressedWorld(models=models), World(models=models, num_tpe=5, seed=1)

@@ -116,6 +116,22 @@ def test_reduced_runs_of_another_configuration_do_not_count(sweep: Tables) -> No
     assert (verdict.unmeasured, verdict.lacking) == (("data_efficiency",), {})
 
 
+def test_a_regression_that_blew_up_on_few_labels_is_poor_and_no_worse(sweep: Tables) -> None:
+    def as_r2(row: dict[str, Any]) -> dict[str, Any]:
+        answers = np.unpackbits(np.frombuffer(row["correct"], np.uint8), count=row["num_test"])
+        return {"metric": "r2", "chance": 0.0, "correct": None, "example_scores": answers.astype(float).tolist()}
+
+    def blown(row: dict[str, Any]) -> dict[str, Any]:
+        fallen = {"test_score": -3000.0, "example_scores": np.linspace(-6000.0, 0.0, 1000).tolist()}
+        return fallen if (row["study"], row["number"]) == ("t:m0", 100) else {}
+
+    whole = edit(sweep, lambda row: {"metric": "r2"}, as_r2)
+    before, after = rank(*whole), rank(*edit(whole, lambda row: {}, blown))
+    assert by_name(after)["m0"]["data_efficiency"] < by_name(before)["m0"]["data_efficiency"] - 0.1
+    widths = [[pair["ci_high"] - pair["ci_low"] for pair in ranking.pairs.to_pylist()] for ranking in (before, after)]
+    assert max(widths[1]) < 2 * max(widths[0])
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(sweep: Tables, preset: str) -> None:
     ranking = rank(*sweep, options=RankingOptions(weights=PRESETS[preset]))

@@ -65,6 +65,15 @@ def test_seeds_give_students_interval() -> None:
     assert "intervals cover seeds alone" in " ".join(ranking.verdicts[0].sentences)
 
 
+def test_the_top_pair_is_told_apart_though_the_first_shares_its_place() -> None:
+    """b is never wrong where a is right; c, a little behind, is another kind and may be the best as well."""
+    a = "1" * 700 + "0" * 300
+    b, c = "0" * 12 + a[12:], "0" * 300 + "1" * 685 + "0" * 15
+    (verdict,) = ranked(answered("a", a), answered("b", b), answered("c", c)).verdicts
+    assert (verdict.leaders, verdict.top_pair_apart) == (("a", "c"), True)
+    assert not any("The top two" in line for line in verdict.sentences)
+
+
 def test_one_backbone_without_a_second_seed_leaves_no_seeds() -> None:
     ranking = ranked(row("a", 0.80, seed=0), row("a", 0.81, seed=1), row("b", 0.7, seed=0))
     assert by_name(ranking)["a"]["rank_low"] is None
@@ -103,7 +112,7 @@ def test_seeds_and_examples_together_and_lists_as_well_as_texts() -> None:
     assert texts.table.equals(parts.table)
     (verdict,) = texts.verdicts
     assert verdict.num_test_needed is not None or verdict.times_needed is not None or verdict.num_seeds_needed
-    assert not any("is not in the table:" in line and "Per-example" in line for line in verdict.sentences)
+    assert not any("Per-example results are not" in line for line in verdict.sentences)
 
 
 def test_chance_is_taken_out() -> None:
@@ -152,6 +161,7 @@ def test_the_example_in_the_description_is_one() -> None:
         ([row("a", 0.5, correct="01"), row("b", 0.75, correct="0111")], r"same test examples, got numbers \[2, 4\]"),
         ([row("a", 0.9, correct="01")], "mean of the per-example results is 0.5000, the score 0.9000"),
         ([row("a", 0.5, example_scores=[float("inf"), 0.0])], "example_scores must be finite"),
+        ([row("a", 0.5, correct=[True, None])], "example_scores must be finite"),
         ([row("a", 0.5, speed=3)], r"unknown: \['speed'\]"),
         ([{"task": "t", "score": 0.4}], r"missing: \['backbone'\]"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from world import NUM_BLOCKS, RATE_RANGE, Model, World, random_models, trial, trials_table
+from world import NUM_BLOCKS, RATE_RANGE, Model, World, trial, trials_table
 
 from orchestrator.ranking.curve import expected_best, random_configurations, replay, slice_curve
 from orchestrator.ranking.interval import (
@@ -20,9 +20,10 @@ from orchestrator.ranking.interval import (
     simultaneous,
 )
 from orchestrator.ranking.purchase import Bought, Prices, Variances, price
+from orchestrator.ranking.scale import FLOOR, LogError, lowest
 from orchestrator.ranking.score import normalise
 from orchestrator.ranking.study import collapsed, read_runs
-from orchestrator.ranking.surface import FLOOR, LogError, embed, fit, lowest
+from orchestrator.ranking.surface import embed, fit
 
 # Surface
 
@@ -362,7 +363,3 @@ def test_what_is_bought_suffices(difference: float, parts: tuple[float, float, f
         assert seeds + examples + tuning * (10 / prices.num_trials) ** 2 <= allowed
     if prices.times is not None:
         assert (seeds + examples) / prices.times + tuning / prices.times**2 == pytest.approx(allowed, rel=1e-6)
-
-
-def test_random_models_are_reproducible() -> None:
-    assert random_models(3, np.random.default_rng(1)) == random_models(3, np.random.default_rng(1))

@@ -16,7 +16,7 @@ from orchestrator.ranking import InvalidTable, ProfileTables, profile_tables, ra
 from orchestrator.ranking.bands import slice_band
 from orchestrator.ranking.cost import MOST_TRIALS, Replayed, cost_leaders, on_pareto_front
 from orchestrator.ranking.curve import expected_best
-from orchestrator.ranking.profile import depth_curves, profiles, surface_maps, tuning_curves
+from orchestrator.ranking.scale import FLOOR
 from orchestrator.ranking.schema import COST_LEADERS, DEPTH_CURVES, PROFILES, SURFACE_MAPS, TUNING_CURVES
 from orchestrator.ranking.sensitivity import Grid, sensitivity
 from orchestrator.records import TESTS, TRIALS
@@ -136,11 +136,32 @@ def test_what_random_trials_do_to_the_slice() -> None:
     rows, results = trials.to_pylist(), tests.to_pylist()
     rows[2] |= {"state": "failed", "val_score": None}
     failed = pa.Table.from_pylist(rows, schema=TRIALS), pa.Table.from_pylist(results[:2] + results[3:], schema=TESTS)
-    one = of(tuning_curves(*failed), "a", estimator="slice")[0]
+    one = of(profile_tables(*failed).tuning_curves, "a", estimator="slice")[0]
     others = [row["test_score"] for row in results[:6] if row["number"] != 2]
     assert one["score"] == pytest.approx(np.mean([*others, results[0]["chance"]]))
     untested = trials, pa.Table.from_pylist(results[:2] + results[3:], schema=TESTS)
-    assert of(tuning_curves(*untested), "a", estimator="slice") == []
+    assert of(profile_tables(*untested).tuning_curves, "a", estimator="slice") == []
+
+
+def test_a_regression_that_blew_up_has_a_slice() -> None:
+    """An R2 below what counts is as good as the least that does."""
+    trials, tests = World(models={"a": Model()}, num_random=6, num_tpe=0, metric="r2").tables()
+    results = tests.to_pylist()
+    results[2] |= {"test_score": -3000.0, "example_scores": [-3000.0] * 1000}
+    blown = pa.Table.from_pylist(results, schema=TESTS)
+    one = of(profile_tables(trials, blown).tuning_curves, "a", estimator="slice")[0]
+    scores = [row["test_score"] for row in results[:6]]
+    assert one["score"] == pytest.approx(np.mean([max(score, FLOOR) for score in scores]))
+
+
+def test_a_probe_that_nobody_tried_is_not_in_the_space() -> None:
+    trials, tests = World(models={"a": Model()}, num_random=6, num_tpe=0).tables()
+    deepest = {"freeze_depth": NUM_BLOCKS - 1, "freeze_frac": 1 - 1 / NUM_BLOCKS, "learning_rate": 1e-3}
+    rows = [row | (deepest if row["freeze_depth"] == NUM_BLOCKS else {}) for row in trials.to_pylist()]
+    rows[0] |= deepest  # so that the range, widened, reaches the probe
+    found = profile_tables(pa.Table.from_pylist(rows, schema=TRIALS), tests)
+    assert max(found.depth_curves["freeze_frac"].to_pylist()) < 1
+    assert found.profiles["probe_cost"].to_pylist() == [None]
 
 
 def test_a_study_without_enough_runs_keeps_its_row(tables: tuple[pa.Table, pa.Table]) -> None:
@@ -155,14 +176,9 @@ def test_a_study_without_enough_runs_keeps_its_row(tables: tuple[pa.Table, pa.Ta
     assert set(found.depth_curves["backbone"].to_pylist()) == {"steep"}
 
 
-def test_single_tables_are_those_of_the_whole() -> None:
-    small = World(models={"a": Model()}, num_random=5, num_tpe=0).tables()
-    whole = profile_tables(*small)
-    assert profiles(*small).equals(whole.profiles)
-    assert depth_curves(*small).equals(whole.depth_curves)
-    assert surface_maps(*small).equals(whole.surface_maps)
-    with pytest.raises(InvalidTable):
-        profile_tables(small[0].drop_columns(["val_score"]), small[1])
+def test_tables_are_checked(tables: tuple[pa.Table, pa.Table]) -> None:
+    with pytest.raises(InvalidTable, match=r"missing columns \['val_score'\]"):
+        profile_tables(tables[0].drop_columns(["val_score"]), tables[1])
 
 
 def test_a_space_of_probes_alone() -> None:

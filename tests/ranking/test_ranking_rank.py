@@ -40,10 +40,15 @@ def sweep() -> tuple[pa.Table, pa.Table]:
     return World(models=random_models(4, np.random.default_rng(7)), seed=7, stopped=0.1).tables()
 
 
-def test_irrelevant_alternatives_move_nobody(sweep: tuple[pa.Table, pa.Table]) -> None:
+@pytest.fixture(scope="module")
+def whole(sweep: tuple[pa.Table, pa.Table]) -> Ranking:
+    return rank(*sweep)
+
+
+def test_irrelevant_alternatives_move_nobody(sweep: tuple[pa.Table, pa.Table], whole: Ranking) -> None:
     """Dropping any backbone leaves every other one's own numbers as they were, to the bit."""
     trials, tests = sweep
-    everyone = by_name(rank(trials, tests))
+    everyone = by_name(whole)
     for left_out in everyone:
         rest = set(everyone) - {left_out}
         fewer = by_name(rank(only(trials, TRIALS, rest), only(tests, TESTS, rest)))
@@ -175,31 +180,31 @@ def test_too_little_evidence_keeps_its_row() -> None:
     assert ranking.pairs.num_rows == 1
 
 
-def test_a_collapsed_confirmation_is_counted_and_left_out(sweep: tuple[pa.Table, pa.Table]) -> None:
+def test_a_collapsed_confirmation_is_counted_and_left_out(sweep: tuple[pa.Table, pa.Table], whole: Ranking) -> None:
     trials, tests = sweep
     fallen = np.packbits(np.arange(1000) < 300).tobytes()
     last = {"test_score": 0.3, "test_accuracy": 0.3, "correct": fallen}
     hit = edit(tests, TESTS, lambda row: last if (row["study"], row["number"]) == ("t:m0", 10) else {})
-    before, after = by_name(rank(trials, tests))["m0"], by_name(rank(trials, hit))["m0"]
+    before, after = by_name(whole)["m0"], by_name(rank(trials, hit))["m0"]
     assert (before["num_collapsed"], after["num_collapsed"], after["num_confirmations"]) == (0, 1, 3)
     assert after["confirmation_mean"] > 0.7
     assert after["quality"] == pytest.approx(before["quality"], abs=0.01)
 
 
-def test_failed_trials_change_no_score(sweep: tuple[pa.Table, pa.Table]) -> None:
+def test_failed_trials_change_no_score(sweep: tuple[pa.Table, pa.Table], whole: Ranking) -> None:
     trials, tests = sweep
     first = trials.to_pylist()[0]
     failed = first | {"number": 50, "state": "failed", "phase": "tpe", "val_score": 0.999, "duration_s": None}
     more = pa.concat_tables([trials, pa.Table.from_pylist([failed], schema=TRIALS)])
-    before, after = by_name(rank(trials, tests)), by_name(rank(more, tests))
+    before, after = by_name(whole), by_name(rank(more, tests))
     name = first["backbone"]
     assert {key: after[name][key] for key in OWN} == {key: before[name][key] for key in OWN}
     assert after[name]["num_failed"] == before[name]["num_failed"] + 1
 
 
-def test_missing_test_rows_of_search_trials_are_tolerated(sweep: tuple[pa.Table, pa.Table]) -> None:
+def test_missing_test_rows_of_search_trials_are_tolerated(sweep: tuple[pa.Table, pa.Table], whole: Ranking) -> None:
     trials, tests = sweep
-    full = by_name(rank(trials, tests))
+    full = by_name(whole)
     for first in (4, 8):  # some, and all, of the search trials' test rows
         fewer = by_name(rank(trials, edit(tests, TESTS, lambda row, n=first: {} if row["number"] >= n else None)))
         for name, row in fewer.items():
@@ -207,10 +212,10 @@ def test_missing_test_rows_of_search_trials_are_tolerated(sweep: tuple[pa.Table,
             assert row["score"] == pytest.approx(full[name]["score"], abs=0.03)
 
 
-def test_stale_confirmations_are_ranked_as_what_they_are(sweep: tuple[pa.Table, pa.Table]) -> None:
+def test_stale_confirmations_are_ranked_as_what_they_are(sweep: tuple[pa.Table, pa.Table], whole: Ranking) -> None:
     """A later trial that looks best was never confirmed: the claim stays with the configuration that was."""
     trials, tests = sweep
-    old = by_name(rank(trials, tests))["m0"]
+    old = by_name(whole)["m0"]
     donor = next(row for row in trials.to_pylist() if row["number"] == old["chosen_number"])
     late = donor | {"study": "t:m0", "backbone": "m0", "number": 60, "phase": "tpe"}
     late |= {"learning_rate": 3e-4, "freeze_depth": 1, "freeze_frac": 0.125, "val_score": 0.99}
@@ -220,10 +225,17 @@ def test_stale_confirmations_are_ranked_as_what_they_are(sweep: tuple[pa.Table, 
     assert new["confirmation_mean"] == old["confirmation_mean"]
 
 
-def test_macro_f1_is_ranked_with_a_wider_test_set_part(sweep: tuple[pa.Table, pa.Table]) -> None:
+def test_confirmations_of_another_configuration_are_not_lost(sweep: tuple[pa.Table, pa.Table]) -> None:
+    trials, tests = sweep
+    other = edit(trials, TRIALS, lambda row: {"weight_decay": 0.5} if row["number"] == 10 else {})
+    row = by_name(rank(other, tests))["m0"]
+    assert (row["num_confirmations"], row["num_confirmations_lost"]) == (2, 0)
+
+
+def test_macro_f1_is_ranked_with_a_wider_test_set_part(sweep: tuple[pa.Table, pa.Table], whole: Ranking) -> None:
     trials, tests = sweep
     named = edit(tests, TESTS, lambda row: {"metric": "f1_macro"})
-    accuracy, macro = by_name(rank(trials, tests)), by_name(rank(trials, named))
+    accuracy, macro = by_name(whole), by_name(rank(trials, named))
     for name, row in macro.items():
         assert row["test_metric"] == "f1_macro"
         assert row["score"] == accuracy[name]["score"]
@@ -248,18 +260,17 @@ def test_weights_budget_and_what_was_not_measured() -> None:
     assert any("Budgets differ (7 to 8 trials)" in line for line in verdict.sentences)
 
 
-def test_costs_are_sums_of_wall_time(sweep: tuple[pa.Table, pa.Table]) -> None:
-    rows = by_name(rank(*sweep))
+def test_costs_are_sums_of_wall_time(sweep: tuple[pa.Table, pa.Table], whole: Ranking) -> None:
+    rows = by_name(whole)
     assert rows["m0"]["cost_s"] == pytest.approx(110.0)  # 8 trials and 3 confirmations of 10 s
     assert rows["m0"]["run_cost_s"] == pytest.approx(10.0)
     unknown = by_name(rank(edit(sweep[0], TRIALS, lambda row: {"duration_s": None}), sweep[1]))
     assert unknown["m0"]["cost_s"] is unknown["m0"]["run_cost_s"] is None
 
 
-def test_p_best_sums_to_one_and_pairs_are_oriented(sweep: tuple[pa.Table, pa.Table]) -> None:
-    ranking = rank(*sweep)
-    assert sum(row["p_best"] for row in ranking.table.to_pylist()) == pytest.approx(1.0)
-    for pair in ranking.pairs.to_pylist():
+def test_p_best_sums_to_one_and_pairs_are_oriented(whole: Ranking) -> None:
+    assert sum(row["p_best"] for row in whole.table.to_pylist()) == pytest.approx(1.0)
+    for pair in whole.pairs.to_pylist():
         assert pair["difference"] >= 0
         assert pair["p_a_beats_b"] >= 0.5
         assert pair["ci_low"] <= pair["difference"] <= pair["ci_high"]

@@ -139,7 +139,7 @@ def test_contradicting_tables_are_refused() -> None:
         rank(one, results_table([on_test(0, correct=bits, example_scores=[1.0] * 16)]))
     with pytest.raises(InvalidTable, match="exactly one of `correct` and `example_scores`"):
         rank(one, results_table([on_test(0, correct=bits) | {"correct": None}]))
-    for scores, count in (([1.0] * 15, 16), ([1.0, float("nan")], 2), ([], 0)):
+    for scores, count in (([1.0] * 15, 16), ([1.0, float("nan")], 2), ([1.0, None], 2), ([], 0)):
         row = on_regression(0, scores=[1.0], num_test=count, example_scores=scores)
         with pytest.raises(InvalidTable, match="`example_scores` must be"):
             rank(one, results_table([row]))

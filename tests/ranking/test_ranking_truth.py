@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -45,6 +46,10 @@ def test_averages_and_aims() -> None:
     assert compared["tau"] == {"aim": 0.88, "reached": True}
     assert compared["top1"]["reached"], "half, with a standard error of half"
     assert against_aims("tied3", "shipped", 48, means) == {}
+    assert averages([{"tau": 0.5, "width": math.nan}]) == {
+        "tau": {"mean": 0.5, "se": None},
+        "width": {"mean": None, "se": None},
+    }
 
 
 def test_percentiles_of_resampled_ranks() -> None:

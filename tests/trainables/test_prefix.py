@@ -163,3 +163,15 @@ class TestWhatIsRead:
         )
         self.run(make, freeze_depth=5, seed=2, learning_rate=1e-2)
         assert set(ran) == {99}  # what is tuned, and nothing before it
+
+
+def test_no_later_split_gets_the_name_by_which_activations_were_opened(make: Callable[..., Finetuner]) -> None:
+    """They are found again by where the split is in memory, so that it must stay there."""
+    finetuner = make(freeze_depth=4, execution=CACHED)
+    train = finetuner.task.train
+    part = train.at(torch.arange(5))
+    finetuner.predict(part)
+    opened = id(part)
+    del part
+    later = [train.at(torch.arange(1, 6)) for _ in range(1000)]
+    assert opened not in map(id, later)

@@ -17,10 +17,10 @@ from trainables.activations.file import Table, Writer, read_table
 from trainables.activations.header import Header
 from trainables.activations.layout import Layout
 from trainables.activations.reading import Activations
-from trainables.activations.states import describe, lengths_of, parts_of
+from trainables.activations.states import describe, lengths_of
 from trainables.data.cache import cache_dir
 from trainables.execution import ActivationDtype
-from trainables.preprocessing import State
+from trainables.preprocessing import State, parts_of
 
 __all__ = ["Boundary", "Cost"]
 

@@ -9,16 +9,12 @@ from torch import Tensor
 
 from trainables.activations.chain import Chain
 from trainables.activations.layout import Kind, Layout, NotCacheable, part_like
-from trainables.preprocessing import State
+from trainables.preprocessing import State, parts_of
 
-__all__ = ["describe", "lengths_of", "parts_of", "require_like"]
+__all__ = ["describe", "lengths_of", "require_like"]
 
 _TOLERANCE: Final = {2: 5e-2, 4: 1e-3, 8: 1e-3}
 """By bytes of the numbers computed in, and as a share of the largest: what other kernels may round differently."""
-
-
-def parts_of(state: State) -> tuple[Tensor, ...]:
-    return (state,) if isinstance(state, Tensor) else state
 
 
 def describe(chain: Chain, depth: int, rounding: torch.dtype | None) -> Layout:

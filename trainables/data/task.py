@@ -41,6 +41,10 @@ class Split:
         """Samples and targets at `positions` of this split."""
         return self.samples.batch(self.rows[positions]), self.targets[positions]
 
+    def at(self, positions: Tensor) -> Self:
+        """The samples at `positions` of this split, in that order, as a split."""
+        return replace(self, rows=self.rows[positions], targets=self.targets[positions])
+
     @property
     def lengths(self) -> Tensor | None:
         """Tokens or frames of each sample of this split, int64 (n,); None where all have one size."""
@@ -88,8 +92,7 @@ class Task:
         # A generator of its own: no two shares of a split depend on anything but the split.
         rng = np.random.default_rng([self.spec.split_seed, 2])
         kept = nested_with_all(rng, strata, np.arange(len(train)), max(1, round(train_frac * len(train))))
-        rows = torch.from_numpy(np.sort(kept))
-        return replace(self, train=replace(train, rows=train.rows[rows], targets=train.targets[rows]))
+        return replace(self, train=train.at(torch.from_numpy(np.sort(kept))))
 
 
 def load_task(spec: TaskSpec, preprocessing: Preprocessing) -> Task:

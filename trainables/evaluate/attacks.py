@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.batches import eval_batches
 from trainables.data import Split
@@ -51,7 +50,7 @@ def attacks(subject: Subject, evaluation: Evaluation) -> Findings:
     adversary = Adversary(subject)
     outputs: dict[str, list[Tensor]] = {}
     batches = eval_batches(part)
-    with _differentiable(subject.tuned):
+    with subject.differentiable():
         for positions in batches:
             attacked = adversary.batch(part, positions)
             if attacked is None:
@@ -138,9 +137,3 @@ def _start(surface: Surface, rows: list[int]) -> Tensor:
     shape = tuple(surface.values.shape[1:])
     draws = np.stack([generator("pgd", row).random(shape, dtype=np.float32) for row in rows])
     return torch.from_numpy(2 * draws - 1).to(surface.values.device)
-
-
-def _differentiable(network: nn.Module) -> AbstractContextManager[None]:
-    """Where gradients pass through a network in eval mode: cuDNN's recurrent layers have none then."""
-    is_recurrent = any(isinstance(module, nn.RNNBase) for module in network.modules())
-    return torch.backends.cudnn.flags(enabled=False) if is_recurrent else nullcontext()

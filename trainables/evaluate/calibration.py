@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from trainables.evaluate.findings import Findings, Measure
-from trainables.evaluate.probability import Floats, example_losses, probabilities
+from trainables.evaluate.probability import Floats, log_losses, probabilities
 from trainables.evaluate.subject import Subject
 from trainables.evaluation import Evaluation
 from trainables.objective import Classification, Objective, Regression
@@ -75,12 +75,11 @@ def calibration(subject: Subject, evaluation: Evaluation) -> Findings:
         notes.append(f"calibration: {len(test)} test samples; below {FEW:,} the calibration error is mostly noise")
     if fitted is None:
         notes.append("calibration: validation is answered without an error, so no temperature is best: it stays 1")
-    measures = [
-        *_scores(objective, test, task.test.targets, condition=""),
-        *_scores(objective, test / temperature, task.test.targets, condition="temperature_scaled"),
-        Measure(name="temperature", value=temperature, split="val"),
-        *_curve(objective, test, task.test.targets),
-    ]
+    targets, share = task.test.targets, probabilities(objective, test)
+    measures = [*_scores(objective, share, targets, condition=""), *_curve(objective, share, targets)]
+    share = probabilities(objective, test / temperature)
+    measures += _scores(objective, share, targets, condition="temperature_scaled")
+    measures.append(Measure(name="temperature", value=temperature, split="val"))
     return Findings(measures=tuple(measures), notes=tuple(notes))
 
 
@@ -105,7 +104,7 @@ def brier_score(objective: Objective, share: Floats, targets: Tensor) -> float:
     several labels the mean over them, in [0, 1]."""
     if isinstance(objective, Classification):
         right = share[np.arange(len(share)), targets.numpy()]
-        return float(np.mean((share**2).sum(axis=1) - 2 * right + 1))
+        return float(np.mean(np.einsum("ij,ij->i", share, share) - 2 * right + 1))
     return float(np.mean((share - targets.numpy()) ** 2))
 
 
@@ -118,28 +117,29 @@ def fit_temperature(objective: Objective, outputs: Tensor, targets: Tensor) -> f
     if objective.example_scores(outputs, targets).all():
         return None
 
+    logits = outputs.double()
+
     def loss(log_temperature: float) -> float:
-        return float(objective.loss(outputs.double() / np.exp(log_temperature), targets))
+        return float(objective.loss(logits / np.exp(log_temperature), targets))
 
     limits = (-MAX_LOG_TEMPERATURE, MAX_LOG_TEMPERATURE)
     found = minimize_scalar(loss, bounds=limits, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
 
 
-def _scores(objective: Objective, outputs: Tensor, targets: Tensor, *, condition: str) -> list[Measure]:
-    share = probabilities(objective, outputs)
+def _scores(objective: Objective, share: Floats, targets: Tensor, *, condition: str) -> list[Measure]:
     questions = _questions(objective, share, targets)
     values = {
         "ece": float(np.mean([expected_calibration_error(*question) for question in questions])),
         "brier": brier_score(objective, share, targets),
-        "nll": float(example_losses(objective, outputs, targets).mean()),
+        "nll": float(log_losses(objective, share, targets).mean()),
     }
     return [Measure(name=name, value=value, condition=condition) for name, value in values.items()]
 
 
-def _curve(objective: Objective, outputs: Tensor, targets: Tensor) -> list[Measure]:
+def _curve(objective: Objective, share: Floats, targets: Tensor) -> list[Measure]:
     """The reliability curve, of the answers to all labels together."""
-    questions = _questions(objective, probabilities(objective, outputs), targets)
+    questions = _questions(objective, share, targets)
     bins = Bins.of(*(np.concatenate(parts) for parts in zip(*questions, strict=True)))
     return [
         Measure(name=f"reliability_{name}", value=float(value), condition=f"bin:{index}")

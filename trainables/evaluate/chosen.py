@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -16,4 +14,4 @@ def chosen(split: Split, num: int) -> Split:
     """At most `num` samples of a split, in an order that depends on its size and on nothing else: the same for every
     backbone and run, and of two numbers the smaller one's come first among the larger one's."""
     positions = torch.from_numpy(np.random.default_rng(0).permutation(len(split))[:num])
-    return replace(split, rows=split.rows[positions], targets=split.targets[positions])
+    return split.at(positions)

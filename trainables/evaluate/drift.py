@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from trainables.batches import eval_batches
 from trainables.data import Split
+from trainables.evaluate.chosen import chosen
 from trainables.evaluate.findings import Findings, Measure
 from trainables.evaluate.probability import Floats
 from trainables.evaluate.subject import Subject
@@ -39,7 +39,7 @@ def drift(subject: Subject, evaluation: Evaluation) -> Findings:
     start, num_blocks = first_tuned(subject.tuned), subject.tuned.num_blocks
     similarities = [1.0] * start
     if start < num_blocks:
-        before, after = _features(subject, start, _some_of(subject.task.test, evaluation.num_drifted))
+        before, after = _features(subject, start, chosen(subject.task.test, evaluation.num_drifted))
         similarities += [linear_cka(x.numpy(), y.numpy()) for x, y in zip(before, after, strict=True)]
     return Findings(
         measures=tuple(
@@ -70,23 +70,17 @@ def linear_cka(x: Floats, y: Floats) -> float:
     return min(max(shared / own, 0.0), 1.0)
 
 
-def _some_of(split: Split, num: int) -> Split:
-    """`num` samples spread evenly over a split, or all."""
-    num = min(num, len(split))
-    positions = torch.arange(num) * len(split) // num
-    return replace(split, rows=split.rows[positions], targets=split.targets[positions])
-
-
 def _features(subject: Subject, start: int, split: Split) -> tuple[list[Tensor], list[Tensor]]:
     """Averaged features of every sample behind each block from `start` on: of θ, then of θ'."""
     in_parts = InParts(subject.device)
-    both = [subject.probe.blocks, subject.tuned.blocks]
+    pretrained = subject.frozen.backbone
+    both = [pretrained.blocks, subject.tuned.blocks]
     found: tuple[list[tuple[Tensor, ...]], ...] = ([], [])
     with torch.inference_mode(), autocast(subject.config.precision, subject.device):
         for positions in eval_batches(split):
             state = subject.prepared(subject.encoded(split, positions))
             if start:
-                state = in_parts(partial(subject.probe.features, start=0, stop=start), state, name="frozen")
+                state = in_parts(partial(pretrained.features, start=0, stop=start), state, name="frozen")
             for blocks, parts in zip(both, found, strict=True):
                 parts.append(in_parts(partial(_along, blocks[start:]), state, name=id(blocks)))
     before, after = ([torch.cat(block).cpu() for block in zip(*parts, strict=True)] for parts in found)

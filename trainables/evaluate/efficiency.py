@@ -43,12 +43,14 @@ def efficiency(subject: Subject, evaluation: Evaluation) -> Findings:
     one = _inputs(subject, _middle(subject))
     batch = _inputs(subject, torch.arange(config.batch_size) * num_test // config.batch_size)
     run = _Forward(subject)
+    with subject.differentiable():  # what cuDNN does as a whole is not counted either
+        flops = _flops(subject, one)
     values: dict[str, float] = {
         "num_params": subject.finetuner.num_params,
         "num_params_trainable": subject.finetuner.num_params_trainable,
         "num_params_head": sum(p.numel() for p in subject.tuned.head.parameters()),
         "checkpoint_bytes": sum(t.nbytes for t in moving_state(subject.tuned).values()),
-        **_flops(subject, one),
+        **flops,
         "latency_s": median(run.durations(one)),
         "throughput": config.batch_size / median(run.durations(batch)),
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import torch
 
+from trainables.data import Split
 from trainables.evaluate.chosen import chosen
 from trainables.evaluate.findings import Findings, Measure, Picture
 from trainables.evaluate.overlays import picture_of
@@ -16,6 +18,7 @@ from trainables.evaluation import Evaluation
 from trainables.explain import (
     Answer,
     Examination,
+    Fit,
     Network,
     Question,
     examine,
@@ -24,9 +27,12 @@ from trainables.explain import (
     randomised,
     require_captum,
 )
-from trainables.preprocessing import State
+from trainables.preprocessing import ImagePreprocessing, State
 
 __all__ = ["interpretability"]
+
+Name: TypeAlias = tuple[str, str]
+"""Of a measure, and its condition."""
 
 _SEED: Final = 0
 
@@ -60,21 +66,39 @@ def interpretability(subject: Subject, evaluation: Evaluation) -> Findings:
     if not evaluation.num_explained:
         return Findings()
     require_captum()
+    with subject.differentiable():
+        return _explained(subject, chosen(subject.task.test, evaluation.num_explained))
+
+
+def _explained(subject: Subject, split: Split) -> Findings:
     network = Network(subject.tuned, subject.config.precision, subject.device)
     control = randomised(network, _training_samples(subject), _SEED)
-    split = chosen(subject.task.test, evaluation.num_explained)
-    found: list[Examination] = []
+    found: list[dict[Name, float]] = []
+    fits: defaultdict[str, list[Fit]] = defaultdict(list)
     pictures: list[Picture] = []
     for position in range(len(split)):
         encoded = subject.encoded(split, torch.tensor([position]))
         question = _question(subject, network, subject.prepared(encoded), seed=position)
         if question.pieces.num < _LEAST_PIECES:
             continue
-        found.append(examine(question, control, explainers_for(question)))
+        # Numbers alone outlive their sample: what is examined holds it on the device.
+        examined = examine(question, control, explainers_for(question))
+        found.append(_figures(examined))
+        for name, attribution in examined.attributions.items():
+            if attribution.fit is not None:
+                fits[name].append(attribution.fit)
         if len(pictures) < _NUM_PICTURES:
             name = f"explanation_{len(pictures)}"
-            pictures.append(picture_of(found[-1], subject.task, split, position, encoded, name))
-    return Findings(measures=tuple(_measures(found)), pictures=tuple(pictures), notes=tuple(_notes(found, len(split))))
+            pictures.append(picture_of(examined, subject.task, split, position, encoded, name))
+    notes = []
+    if len(found) < len(split):
+        num = len(split) - len(found)
+        notes.append(
+            f"{num} of {len(split)} samples to explain have fewer than {_LEAST_PIECES} pieces and were left out"
+        )
+    if isinstance(subject.task.preprocessing, ImagePreprocessing) and ("faithfulness", "grad_cam") not in found[0]:
+        notes.append("grad_cam was not measured: no block of this backbone gives square feature maps")
+    return Findings(measures=tuple(_measures(found, fits)), pictures=tuple(pictures), notes=tuple(notes))
 
 
 def _training_samples(subject: Subject) -> Iterator[State]:
@@ -94,40 +118,31 @@ def _question(subject: Subject, network: Network, sample: State, seed: int) -> Q
     )
 
 
-def _measures(found: Sequence[Examination]) -> Iterator[Measure]:
-    if not found:
-        return
-    for name in found[0].attributions:
-        values = {
-            "faithfulness": [one.faithfulness(name) for one in found],
-            "deletion_auc": [one.areas[name].deletion for one in found],
-            "insertion_auc": [one.areas[name].insertion for one in found],
-            "randomised_similarity": [one.similarity[name] for one in found],
-        }
-        for measure, each in values.items():
-            yield Measure(name=measure, value=_mean(each), condition=name)
-        fits = [one.attributions[name].fit for one in found]
-        known = [fit for fit in fits if fit is not None]
-        if known:
-            deviation = sum(fit.squared_deviation for fit in known)
-            error = sum(fit.squared_error for fit in known)
-            r2 = 1 - error / deviation if deviation > _LEAST_DEVIATION else math.nan
-            yield Measure(name="fidelity_r2", value=r2, condition=name)
-    yield Measure(name="random_deletion_auc", value=_mean(one.random.deletion for one in found))
-    yield Measure(name="random_insertion_auc", value=_mean(one.random.insertion for one in found))
+def _figures(examined: Examination) -> dict[Name, float]:
+    """Of one sample."""
+    figures = {
+        ("random_deletion_auc", ""): examined.random.deletion,
+        ("random_insertion_auc", ""): examined.random.insertion,
+    }
+    for name, areas in examined.areas.items():
+        figures["faithfulness", name] = examined.faithfulness(name)
+        figures["deletion_auc", name] = areas.deletion
+        figures["insertion_auc", name] = areas.insertion
+        figures["randomised_similarity", name] = examined.similarity[name]
+    return figures
+
+
+def _measures(found: Sequence[Mapping[Name, float]], fits: Mapping[str, Sequence[Fit]]) -> Iterator[Measure]:
+    for name, condition in found[0] if found else ():
+        yield Measure(name=name, value=_mean(one[name, condition] for one in found), condition=condition)
+    for condition, of_samples in fits.items():
+        deviation = sum(fit.squared_deviation for fit in of_samples)
+        error = sum(fit.squared_error for fit in of_samples)
+        r2 = 1 - error / deviation if deviation > _LEAST_DEVIATION else math.nan
+        yield Measure(name="fidelity_r2", value=r2, condition=condition)
 
 
 def _mean(values: Iterable[float]) -> float:
     """Over those that are defined; NaN where none is."""
     defined = [value for value in values if math.isfinite(value)]
     return sum(defined) / len(defined) if defined else math.nan
-
-
-def _notes(found: Sequence[Examination], num: int) -> Iterator[str]:
-    if len(found) < num:
-        yield (
-            f"{num - len(found)} of {num} samples to explain have fewer than {_LEAST_PIECES} pieces and were left out"
-        )
-    is_image = bool(found) and found[0].question.pieces.sample[0].ndim == 4
-    if is_image and "grad_cam" not in found[0].attributions:
-        yield "grad_cam was not measured: no block of this backbone gives square feature maps"

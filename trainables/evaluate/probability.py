@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainables.objective import Classification, Objective, Regression
 
-__all__ = ["FLOOR", "Floats", "example_losses", "probabilities"]
+__all__ = ["FLOOR", "Floats", "example_losses", "log_losses", "probabilities"]
 
 FLOOR: Final = 1e-12
 """Least probability that a loss is taken of: one wrong and certain answer makes no mean infinite."""
@@ -37,7 +37,11 @@ def example_losses(objective: Objective, outputs: Tensor, targets: Tensor) -> Fl
     if isinstance(objective, Regression):
         mean, std = outputs.new_tensor(objective.mean), outputs.new_tensor(objective.std)
         return np.asarray((outputs - (targets - mean) / std).double().square().mean(dim=1).numpy())
-    share = probabilities(objective, outputs)
+    return log_losses(objective, probabilities(objective, outputs), targets)
+
+
+def log_losses(objective: Objective, share: Floats, targets: Tensor) -> Floats:
+    """`example_losses` of probabilities as `probabilities` gives them."""
     truth = targets.numpy()
     if isinstance(objective, Classification):
         return _floored_loss(share[np.arange(len(truth)), truth])

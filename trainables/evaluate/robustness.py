@@ -36,9 +36,10 @@ def robustness(subject: Subject, evaluation: Evaluation) -> Findings:
 
     Of each condition ``<perturbation>:<severity>``, and of ``clean``: `perturbed_score`, the task's main metric, and
     `perturbed_accuracy` unless the task is a regression. Of each perturbation, and of all together (condition ""),
-    as means over conditions: `robust_drop`, accuracy (of a regression R²) minus the clean one, in [-1, 1] and 0 for
-    unhurt, not a number where the clean one is less than 0.05 above the best constant answer's; and `flip_rate`, the
-    share of samples that are answered otherwise than clean, in [0, 1], unless the task is a regression.
+    as means over conditions: `robust_drop`, accuracy (of a regression R²) minus the clean one, 0 for unhurt and in
+    [-1, 1] (of a regression without a lower limit), not a number where the clean one is less than 0.05 above the best
+    constant answer's; and `flip_rate`, the share of samples that are answered otherwise than clean, in [0, 1], unless
+    the task is a regression.
 
     Raises:
         DataError: texts or sounds cannot be read again, or have changed.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.backbones import Backbone
 from trainables.batches import eval_batches
@@ -65,6 +65,11 @@ class Subject:
             outputs: Tensor = self.tuned(prepared)
         return outputs.float()
 
+    def differentiable(self) -> AbstractContextManager[None]:
+        """Where gradients pass through θ' in eval mode: cuDNN's recurrent layers have none then."""
+        is_recurrent = any(isinstance(module, nn.RNNBase) for module in self.tuned.modules())
+        return torch.backends.cudnn.flags(enabled=False) if is_recurrent else nullcontext()
+
     def predict(self, split: Split) -> Tensor:
         """Outputs of θ' for a whole split in its order, float32 (n, num_outputs) on the CPU; what is frozen is
         read from the cache of activations where there is one. Computed once; do not write to it."""
@@ -75,21 +80,31 @@ class Subject:
         """The training samples that are measured: all, or an even share of at least `MEASURED`."""
         train = self.task.train
         positions = torch.arange(0, len(train), max(1, len(train) // MEASURED))
-        if len(positions) == len(train):
-            return train
-        return replace(train, rows=train.rows[positions], targets=train.targets[positions])
+        return train if len(positions) == len(train) else train.at(positions)
+
+    @cached_property
+    def frozen(self) -> FrozenFeatures:
+        """Features of θ, which is on `device` and in eval mode there; its new head is fitted by `probe` alone."""
+        return whole_frozen(
+            self.pretrained,
+            self.task,
+            self.device,
+            precision=self.config.precision,
+            execution=self.finetuner.execution,
+            num_runs=self.finetuner.num_runs,
+        )
 
     @cached_property
     def probe(self) -> Backbone:
         """θ with a head fitted to the training split (`trainables.probe.fit_head`), on `device`, in eval mode.
 
-        Deterministic: the same for every run of a backbone on a task.
+        Deterministic: the same for every run of a backbone on a task with one `class_weight`.
         """
         weight = None
         if self.config.class_weight == "balanced":
             weight = self.objective.balanced_weight(self.task.train.targets).to(self.device)
-        fit_frozen_head(self._frozen, self.task, weight)
-        return self._frozen.backbone.eval()
+        fit_frozen_head(self.frozen, self.task, weight)
+        return self.frozen.backbone.eval()
 
     def predict_probe(self, split: Split) -> Tensor:
         """Outputs of `probe` for a whole split in its order, float32 (n, num_outputs) on the CPU. Computed once;
@@ -107,16 +122,5 @@ class Subject:
         head = self.probe.head
         batches = eval_batches(split)
         with torch.inference_mode(), autocast(self.config.precision, self.device):
-            parts = [head(self._frozen.batch(split, positions)).float().cpu() for positions in batches]
+            parts = [head(self.frozen.batch(split, positions)).float().cpu() for positions in batches]
         return torch.cat(parts)[torch.cat(batches).argsort()]
-
-    @cached_property
-    def _frozen(self) -> FrozenFeatures:
-        return whole_frozen(
-            self.pretrained,
-            self.task,
-            self.device,
-            precision=self.config.precision,
-            execution=self.finetuner.execution,
-            num_runs=self.finetuner.num_runs,
-        )

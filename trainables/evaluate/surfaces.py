@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables.evaluate.subject import Subject
 from trainables.modality import Modality
 from trainables.precision import autocast
-from trainables.preprocessing import State
+from trainables.preprocessing import State, parts_of
 
 __all__ = ["EPSILONS", "Surface", "surface_of"]
 
@@ -79,7 +79,7 @@ def _embeddings(subject: Subject, encoded: State) -> Surface | None:
     prepared = subject.prepared(encoded)
     with torch.no_grad(), autocast(config.precision, subject.device):
         embedded = tuned.features(prepared, 0, 1)
-    hidden, mask = _first(embedded).float(), _parts(prepared)[1]
+    hidden, mask = _first(embedded).float(), parts_of(prepared)[1]
     if hidden.ndim != 3 or hidden.shape[:2] != mask.shape:
         return None
 
@@ -95,7 +95,7 @@ def _embeddings(subject: Subject, encoded: State) -> Surface | None:
         radius=root_mean_square * mask.unsqueeze(2),
         low=-math.inf,
         high=math.inf,
-        rest=_parts(embedded)[1:],
+        rest=parts_of(embedded)[1:],
         outputs=outputs,
     )
 
@@ -103,7 +103,7 @@ def _embeddings(subject: Subject, encoded: State) -> Surface | None:
 def _sounds(subject: Subject, encoded: State) -> Surface:
     """What the extractor makes of sounds: the waveform, or frames of a spectrogram. The peak is the largest absolute
     value of a sound's own numbers."""
-    values, mask = _parts(encoded)
+    values, mask = parts_of(encoded)
     is_real = mask.reshape(*mask.shape, *(1 for _ in range(values.ndim - 2)))
     peak = (values.abs() * is_real).flatten(1).amax(dim=1).reshape(-1, *(1 for _ in range(values.ndim - 1)))
     return Surface(
@@ -116,9 +116,5 @@ def _sounds(subject: Subject, encoded: State) -> Surface:
     )
 
 
-def _parts(state: State) -> tuple[Tensor, ...]:
-    return (state,) if isinstance(state, Tensor) else state
-
-
 def _first(state: State) -> Tensor:
-    return _parts(state)[0]
+    return parts_of(state)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainables.explain.answer import Answer
 from trainables.explain.examination import Examination, examine
-from trainables.explain.explainers import EXPLAINERS, Attribution, Explainer, explainers_for
+from trainables.explain.explainers import EXPLAINERS, Attribution, Explainer, Fit, explainers_for
 from trainables.explain.extra import require_captum
 from trainables.explain.faithfulness import Areas, areas, random_areas
 from trainables.explain.pieces import Pieces, Readable, pieces_of
@@ -18,6 +18,7 @@ __all__ = [
     "Attribution",
     "Examination",
     "Explainer",
+    "Fit",
     "Network",
     "Pieces",
     "Question",

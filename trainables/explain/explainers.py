@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trainables.explain.question import Question
-from trainables.preprocessing import State
+from trainables.preprocessing import parts_of
 
 __all__ = [
     "EXPLAINERS",
@@ -131,7 +131,7 @@ def integrated_gradients(question: Question) -> Attribution:
         behind = network.behind_block_0(whole)
         if behind[0].ndim == 3 or not pieces.sample[0].is_floating_point():
             start, nothing, whole = 1, network.behind_block_0(nothing), behind
-    absent, (first, *others) = _parts(nothing)[0], _parts(whole)
+    absent, (first, *others) = parts_of(nothing)[0], parts_of(whole)
 
     def share(value: Tensor) -> Tensor:
         # A view, since a block may work in place, which a leaf of the graph does not allow.
@@ -213,7 +213,3 @@ def _drawn(num: int, num_pieces: int, seed: int) -> Tensor:
     drawn = torch.randint(2, (num, num_pieces), generator=generator)
     drawn[0] = 1
     return drawn
-
-
-def _parts(state: State) -> tuple[Tensor, ...]:
-    return (state,) if isinstance(state, Tensor) else state

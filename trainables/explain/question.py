@@ -14,7 +14,7 @@ from trainables.config import Precision
 from trainables.explain.answer import Answer
 from trainables.explain.pieces import Pieces
 from trainables.precision import autocast
-from trainables.preprocessing import State
+from trainables.preprocessing import State, parts_of
 
 __all__ = ["Network", "Question"]
 
@@ -44,8 +44,7 @@ class Network:
     def behind_block_0(self, state: State) -> tuple[Tensor, ...]:
         """What leaves block 0, the hidden states first; without gradients."""
         with torch.no_grad(), autocast(self.precision, self.device):
-            state = self.backbone.features(state, 0, 1)
-        return (state,) if isinstance(state, Tensor) else state
+            return parts_of(self.backbone.features(state, 0, 1))
 
     def last_spatial_block(self, sample: State) -> nn.Module | None:
         """The last block that gives square feature maps (batch, channels, height, width), None where no block

@@ -14,13 +14,13 @@ from trainables.perturbations.contract import SEVERITIES, Perturbation, generato
 from trainables.perturbations.raw import Raw, raw
 from trainables.preprocessing import State
 
-__all__ = ["SEVERITIES", "Perturbation", "Perturbed", "perturbed_splits"]
+__all__ = ["SEVERITIES", "Perturbation", "PerturbedSamples", "perturbed_splits"]
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Perturbed(Generic[S]):
+class PerturbedSamples(Generic[S]):
     """Samples under one perturbation, each made when it is asked for.
 
     Of a sample everything is drawn by its row in the dataset: its batch, its split and the backbone change nothing.
@@ -60,5 +60,5 @@ def perturbed_splits(task: Task, split: Split) -> Iterator[tuple[str, int, Split
     samples = raw(task, split)
     for name in samples.perturbations:
         for severity in SEVERITIES:
-            changed = Perturbed(raw=samples, name=name, severity=severity, clean=split.samples)
+            changed = PerturbedSamples(raw=samples, name=name, severity=severity, clean=split.samples)
             yield name, severity, replace(split, samples=changed)

@@ -99,7 +99,7 @@ def _leep(found: ScreenFeatures, objective: Objective) -> float:
         raise _DoesNotApply("LEEP is of tasks with one class per sample")
     if found.share is None:
         raise _DoesNotApply("LEEP needs a pretrained classifier, and this backbone has none")
-    return leep(found.share.cpu().numpy(), found.targets.numpy())
+    return leep(found.share.numpy(), found.targets.numpy())
 
 
 def _h_score(found: ScreenFeatures, objective: Objective) -> float:

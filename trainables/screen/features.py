@@ -32,8 +32,8 @@ class ScreenFeatures:
     """float32 (n, width), on the device."""
 
     share: Tensor | None
-    """Probability of each class that the checkpoint was trained on, float32 (n, num_source); None where its
-    head was not trained."""
+    """Probability of each class that the checkpoint was trained on, float32 (n, num_source), on the CPU; None
+    where its head was not trained."""
 
     targets: Tensor
     """As `Objective` takes them, (n, ...), on the CPU."""
@@ -63,7 +63,7 @@ def screen_features(
             features.append(pooled(left))
             if head is not None:
                 with autocast(precision, device):
-                    share.append(head(left).float().softmax(dim=1))
+                    share.append(head(left).float().softmax(dim=1).cpu())
     return ScreenFeatures(
         features=torch.cat(features),
         share=torch.cat(share) if share else None,

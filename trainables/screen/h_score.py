@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import lstsq
 from sklearn.covariance import ledoit_wolf
 
 __all__ = ["h_score"]
+
+RELATIVE: Final = 1e-12
+"""Of the largest variance, below which one is rounding."""
 
 
 def h_score(features: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
@@ -24,6 +30,6 @@ def h_score(features: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) ->
     covariance, shrinkage = ledoit_wolf(centred, assume_centered=True)
     classes, index, num = np.unique(labels, return_inverse=True, return_counts=True)
     means = np.stack([centred[index == c].mean(axis=0) for c in range(len(classes))])
-    inverse = np.linalg.pinv(covariance, hermitian=True)
-    share = num / len(labels)
-    return float((1 - shrinkage) * np.einsum("ci,ij,cj,c->", means, inverse, means, share, optimize=True))
+    # The least solution where features that never vary, or two samples, leave it open.
+    scaled = lstsq(covariance, means.T, cond=RELATIVE, lapack_driver="gelsy")[0]
+    return float((1 - shrinkage) * ((means.T * scaled).sum(axis=0) @ num) / len(labels))

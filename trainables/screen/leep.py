@@ -20,8 +20,9 @@ def leep(share: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.int64]) ->
         share: probability of each source class, shape (n, num_source).
         labels: class numbers of the task, shape (n,).
     """
-    classes, index = np.unique(labels, return_inverse=True)
-    together = np.stack([share[index == c].sum(axis=0, dtype=np.float64) for c in range(len(classes))])
+    # Label by label: of 20,000 source classes `share` is large, and nothing else of its size is made.
+    samples = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    together = np.stack([share[index].sum(axis=0, dtype=np.float64) for index in samples])
     seen = together.sum(axis=0)
     given = together / np.where(seen > 0, seen, 1)
-    return float(np.log((share * given[index]).sum(axis=1, dtype=np.float64)).mean())
+    return sum(float(np.log(share[i] @ row).sum()) for i, row in zip(samples, given, strict=True)) / len(labels)

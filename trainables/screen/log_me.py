@@ -38,7 +38,10 @@ def log_me(features: Floats, values: Floats) -> float:
         ValueError: all features are 0.
     """
     left, energy = _left_singular(features)
-    return float(np.mean([_largest_evidence(left, energy, target) for target in values.T]))
+    inside = (left.T @ values) ** 2
+    outside = np.maximum((values**2).sum(axis=0) - inside.sum(axis=0), 0)
+    evidence = [_largest_evidence(energy, *parts, len(values)) for parts in zip(inside.T, outside, strict=True)]
+    return float(np.mean(evidence))
 
 
 def _left_singular(features: Floats) -> tuple[Floats, Floats]:
@@ -55,11 +58,14 @@ def _left_singular(features: Floats) -> tuple[Floats, Floats]:
     return vectors if is_wide else features @ vectors / np.sqrt(energy), energy
 
 
-def _largest_evidence(left: Floats, energy: Floats, target: Floats) -> float:
-    """Of one target (n,), per sample."""
-    num = len(target)
-    inside = (left.T @ target) ** 2
-    outside = max(0.0, float(target @ target - inside.sum()))
+def _largest_evidence(energy: Floats, inside: Floats, outside: float, num: int) -> float:
+    """Of one target, per sample.
+
+    Args:
+        inside: squared length of the target along each left singular vector, shape (rank,).
+        outside: the rest of its squared length.
+        num: samples.
+    """
     ratio = start = float(energy.mean())  # of the prior's precision to the noise's
     for _ in range(MAX_ROUNDS):
         kept = ratio / (ratio + energy)

@@ -53,11 +53,12 @@ def test_nothing_can_be_gained_relative_to_no_error() -> None:
 
 
 def by_hand(subject: Subject, samples: Tensor, network: Callable[[Tensor], Tensor]) -> Tensor:
+    """In batches of other samples than those that are measured together."""
     with torch.no_grad():
-        return torch.cat([network(subject.prepared(sample[None])).float() for sample in samples])
+        return torch.cat([network(subject.prepared(part)).float() for part in samples.split(7)])
 
 
-def test_it_is_what_the_networks_give_sample_by_sample(tuned: Subject) -> None:
+def test_it_is_what_the_networks_give_whatever_is_beside_a_sample(tuned: Subject) -> None:
     found, task = values(adaptation(tuned, Evaluation())), tuned.task
     for name, split in (("train", task.train), ("test", task.test)):
         samples, targets = split.batch(torch.arange(len(split)))

@@ -104,6 +104,29 @@ class TestSubject:
         found = values(subject_of(layers, tune_window=(0, 1)))
         assert found["flops_train_step"] == 2 * 48 + 2 * 84 + 3 * 140
 
+    def test_recurrent_layers_are_counted_without_cudnn_and_timed_with_it(
+        self, small: Backbone, subject_of: Callable[..., Subject]
+    ) -> None:
+        """Its recurrent layers have no gradients in eval mode."""
+
+        class Recurrent(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.lstm = nn.LSTM(96, 5, batch_first=True)
+
+            def forward(self, images: Tensor) -> Tensor:
+                last: Tensor = self.lstm(images.flatten(1).unflatten(1, (32, 96)))[0][:, -1]
+                return last
+
+        subject = subject_of(Backbone(small.spec, [Recurrent()], nn.Linear(5, 10), small.preprocessing))
+        seen: set[tuple[bool, bool]] = set()
+        handle = subject.tuned.blocks[0].register_forward_hook(
+            lambda *_: seen.add((torch.is_grad_enabled(), torch.backends.cudnn.enabled))
+        )
+        assert values(subject)["flops_forward"] > 0
+        handle.remove()
+        assert seen == {(True, False), (False, False), (False, True)}
+
     def test_parameters_and_bytes_of_what_is_tuned(self, layers: Backbone, subject_of: Callable[..., Subject]) -> None:
         found = values(subject_of(layers, freeze_depth=1))
         head, last = 7 * 10 + 10, 6 * 7 + 7
