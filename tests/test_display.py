@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from rich.console import Console
 
+from orchestrator.display import print_measures
 from orchestrator.display.fitting import Column, fitting_table
+from orchestrator.evaluated import Evaluated
 
 COLUMNS = (
     Column(header="name", cells=["tf_efficientnet_lite0@random"], rank=0, justify="left"),
@@ -36,3 +40,11 @@ def test_nothing_is_cut_and_no_line_is_wider_than_the_terminal(width: int) -> No
     lines = _printed(width)
     assert all(len(line) <= width for line in lines)
     assert "…" not in "".join(lines)
+
+
+def test_a_class_may_be_called_like_markup() -> None:
+    row = {"name": "recall", "split": "test", "condition": "class:[/b]", "value": 0.5}
+    console = Console(width=80)
+    with console.capture() as capture:
+        print_measures(Evaluated(study="s", number=1, measures=(row,), captions={}, pictures=Path()), console)
+    assert capture.get().split() == ["recall", "test", "class:[/b]", "0.5"]
