@@ -148,6 +148,9 @@ SCREEN = pa.schema(
 )
 
 
+_BEFORE: Mapping[str, Any] = {"train_frac": 1.0}
+"""What a column that may not be null held, in effect, in tables from before there was such a column."""
+
 _PIECE = 500
 """Rows put together at a time when many are read: a row by itself takes ten times the memory."""
 
@@ -163,6 +166,8 @@ class AppendOnlyTable:
     process killed in the middle of a write leaves a torn last batch: readers stop before it, and the next
     writer cuts it off. One writer at a time; readers need no lock.
 
+    A table of an earlier version, which lacks columns, is read with nulls in their place; nothing is added to it.
+
     Raises:
         TableDamaged: the file exists and does not hold this schema.
     """
@@ -170,6 +175,7 @@ class AppendOnlyTable:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self.schema = schema
+        self._written = schema  # what the file was begun with
         self._end: int | None = None  # where this writer's last row ends; None before its first
         self._rows = schema.empty_table()  # as read so far, up to this offset:
         self._whole = 0
@@ -183,6 +189,7 @@ class AppendOnlyTable:
 
         Raises:
             ValueError: a row has a column the schema lacks, or lacks one that may not be null.
+            TableDamaged: the file is of an earlier version.
             OSError: the disk is full or gone; what was written before stays readable.
         """
         for row in rows:
@@ -195,7 +202,10 @@ class AppendOnlyTable:
         batch = pa.RecordBatch.from_pylist([dict(row) for row in rows], schema=self.schema)
         with self.path.open("ab") as file:
             if file.tell() != self._end:
-                file.seek(file.truncate(self._follow()))
+                end = self._follow()
+                if self._written != self.schema:
+                    raise TableDamaged(f"{self.path} was written by an earlier version: it can be read, not added to")
+                file.seek(file.truncate(end))
             if file.tell() == 0:
                 file.write(self.schema.serialize())
             file.write(batch.serialize())
@@ -226,16 +236,16 @@ class AppendOnlyTable:
             source.seek(self._whole)
             while True:
                 try:
-                    batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), self.schema))
+                    batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), self._written))
                 except (EOFError, pa.ArrowInvalid, OSError):
                     break  # the end, or the torn batch of a writer that was killed
                 self._whole = source.tell()
                 if len(batches) == _PIECE:
-                    pieces.append(pa.Table.from_batches(batches).combine_chunks())
+                    pieces.append(self._completed(batches).combine_chunks())
                     batches.clear()
             # In one piece: a table of ten thousand chunks takes seconds to filter, and ten times its size.
             if batches or len(pieces) > 1:
-                pieces.append(pa.Table.from_batches(batches, self.schema))
+                pieces.append(self._completed(batches))
                 self._rows = pa.concat_tables(pieces).combine_chunks()
         return self._whole
 
@@ -244,6 +254,24 @@ class AppendOnlyTable:
             schema = pa.ipc.read_schema(source)
         except (EOFError, pa.ArrowInvalid, OSError) as error:
             raise TableDamaged(f"{self.path} is not a table of this program: {error}") from error
-        if schema != self.schema:
+        if [field for field in self.schema if field in list(schema)] != list(schema) or not self._can_do_without(
+            schema
+        ):
             raise TableDamaged(f"{self.path} was written by another version: its columns are not the ones read here")
+        self._written = schema
         return int(source.tell())
+
+    def _can_do_without(self, schema: pa.Schema) -> bool:
+        """Whether it is known what the columns that `schema` lacks would hold."""
+        return all(f.nullable or f.name in _BEFORE for f in self.schema if f.name not in schema.names)
+
+    def _completed(self, batches: Sequence[pa.RecordBatch]) -> pa.Table:
+        """Rows as they were written, with all columns there are today."""
+        table = pa.Table.from_batches(batches, self._written)
+        columns = [
+            table[field.name]
+            if field.name in self._written.names
+            else pa.repeat(pa.scalar(_BEFORE.get(field.name), field.type), len(table))
+            for field in self.schema
+        ]
+        return pa.Table.from_arrays(columns, schema=self.schema)

@@ -159,6 +159,27 @@ def test_another_schema_is_refused_and_names_the_file(place: Path) -> None:
     assert place.read_bytes() == before
 
 
+def test_a_table_from_before_a_column_is_read_and_not_added_to(place: Path) -> None:
+    later = ("train_frac", "val_mae")  # one that may not be null, one that may
+    row = {f.name: _some(f) for f in TRIALS}
+    earlier = pa.schema([field for field in TRIALS if field.name not in later])
+    for number in (1, 2):
+        AppendOnlyTable(place, earlier).append({name: row[name] for name in earlier.names} | {"number": number})
+    before = place.read_bytes()
+    found = AppendOnlyTable(place, TRIALS).read()
+    assert found.schema == TRIALS
+    assert found.to_pylist() == [row | {"number": n, "train_frac": 1.0, "val_mae": None} for n in (1, 2)]
+    with pytest.raises(TableDamaged, match=r"table\.arrows was written by an earlier version"):
+        AppendOnlyTable(place, TRIALS).append(row)
+    assert place.read_bytes() == before
+
+
+def _some(field: pa.Field) -> Any:
+    if pa.types.is_timestamp(field.type):
+        return datetime(2026, 1, 1, tzinfo=UTC)
+    return "x" if field.type == pa.string() else pa.scalar(1).cast(field.type).as_py()
+
+
 def test_a_row_that_does_not_fit_is_refused_before_anything_is_written(place: Path) -> None:
     table = AppendOnlyTable(place, EPOCHS)
     with pytest.raises(ValueError, match=r"unknown columns \['test_score'\], missing values \['epoch'\]"):
