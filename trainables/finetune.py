@@ -28,6 +28,7 @@ from trainables.freezing import (
 )
 from trainables.frozen_features import FrozenFeatures, fit_frozen_head
 from trainables.measurement import TestMeasurement
+from trainables.objective import loss_weight
 from trainables.prefix import Prefix
 from trainables.step import TrainStep
 from trainables.validation import epoch_metrics, require_finite
@@ -89,9 +90,7 @@ class Finetuner:
         self._prefix = self._make_prefix(
             first_tuned(backbone), num_runs, config.max_epochs, augmentation=self._augmentation
         )
-        self._weight: Tensor | None = None
-        if config.class_weight == "balanced":
-            self._weight = task.objective.balanced_weight(task.train.targets).to(self.device)
+        self._weight = loss_weight(config, task.objective, task.train.targets, self.device)
         self._step = TrainStep(
             config,
             self.backbone,

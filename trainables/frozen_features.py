@@ -92,12 +92,20 @@ class FrozenFeatures:
 
 
 def whole_frozen(
-    pretrained: Backbone, task: Task, device: torch.device, *, precision: Precision, execution: Execution, num_runs: int
+    pretrained: Backbone,
+    task: Task,
+    device: torch.device,
+    *,
+    precision: Precision,
+    execution: Execution,
+    num_runs: int,
+    num_epochs: int = 1,
 ) -> FrozenFeatures:
     """Of a copy of `pretrained` with every block frozen and a new head of the task's width.
 
     Args:
-        num_runs: how many runs are expected to need these features; decides whether a cache of them pays.
+        num_runs: how many runs are expected to need these features.
+        num_epochs: how often each of them does. Both decide whether a cache of them pays.
     """
     backbone = copy_tuned(pretrained, pretrained.num_blocks)
     replace_head(backbone, task.objective.num_outputs, seed=0)
@@ -111,6 +119,7 @@ def whole_frozen(
         precision=precision,
         execution=execution,
         num_runs=num_runs,
+        num_epochs=num_epochs,
     )
     return FrozenFeatures(backbone, prefix, precision, device)
 

@@ -12,10 +12,10 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
-from trainables.config import Kind
+from trainables.config import FinetuneConfig, Kind
 from trainables.errors import DataError
 
-__all__ = ["Metric", "Objective", "Quality", "make_objective"]
+__all__ = ["Metric", "Objective", "Quality", "loss_weight", "make_objective"]
 
 Metric = Literal["accuracy", "f1_macro", "r2"]
 
@@ -196,6 +196,15 @@ class Regression:
     def answers(self, outputs: Tensor) -> Floats:
         """Outputs in the targets' own units, shape (n, targets)."""
         return (outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)).numpy()
+
+
+def loss_weight(config: FinetuneConfig, objective: Objective, targets: Tensor, device: torch.device) -> Tensor | None:
+    """What `Objective.loss` is weighted with while `config` is trained on these targets, on the device.
+
+    Raises:
+        DataError: it shall be by class and the kind of task has no classes.
+    """
+    return objective.balanced_weight(targets).to(device) if config.class_weight == "balanced" else None
 
 
 def make_objective(kind: Kind, num_outputs: int, train: Tensor, test: Tensor) -> Objective:

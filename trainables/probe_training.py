@@ -14,6 +14,7 @@ from trainables.batches import batch_sizes, epoch_batches, epoch_seed
 from trainables.config import FinetuneConfig
 from trainables.data import Task
 from trainables.frozen_features import FrozenFeatures
+from trainables.objective import loss_weight
 from trainables.optimization import make_optimizer, make_schedule
 from trainables.precision import autocast
 from trainables.probe import fit_head
@@ -47,9 +48,7 @@ class ProbeTraining:
         self._features = features
         self._task = task
         self._device = device
-        self._weight: Tensor | None = None
-        if configs[0].class_weight == "balanced":
-            self._weight = task.objective.balanced_weight(task.train.targets).to(device)
+        self._weight = loss_weight(configs[0], task.objective, task.train.targets, device)
         self._targets = task.train.targets.to(device)
         made = [self._make_member(config) for config in configs]
         self._parameters = stack([parameters for parameters, _ in made])

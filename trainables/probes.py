@@ -16,17 +16,16 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from trainables.backbones import Backbone, replace_head
+from trainables.backbones import Backbone
 from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Task
 from trainables.errors import Diverged, InvalidConfig
 from trainables.execution import Execution
 from trainables.finetune import default_device
 from trainables.fitting import require_fitting_images
-from trainables.freezing import block_digests, copy_tuned, frozen_digest
-from trainables.frozen_features import FrozenFeatures
+from trainables.freezing import block_digests, frozen_digest
+from trainables.frozen_features import whole_frozen
 from trainables.measurement import TestMeasurement
-from trainables.prefix import Prefix
 from trainables.probe_capacity import probe_capacity
 from trainables.probe_group import is_probe, probe_group
 from trainables.probe_training import ProbeTraining
@@ -78,25 +77,19 @@ class ProbeGroup:
         self.configs = tuple(dict.fromkeys(configs))
         self.task = task
         self.device = device or default_device()
-        backbone = copy_tuned(pretrained, num_blocks)
-        replace_head(backbone, task.objective.num_outputs, shared.seed)
-        self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
-        """Frozen. Its head has the shape of every member's and is none of them."""
-
-        digests = block_digests(pretrained)
-        self.frozen_digest = frozen_digest(self.backbone, digests)
-        prefix = Prefix(
-            self.backbone,
+        self._features = whole_frozen(
+            pretrained,
             task,
-            num_blocks,
-            digests=digests,
-            device=self.device,
+            self.device,
             precision=shared.precision,
             execution=execution,
             num_runs=max(num_runs, len(self.configs)),
             num_epochs=shared.max_epochs,
         )
-        self._features = FrozenFeatures(self.backbone, prefix, shared.precision, self.device)
+        self.backbone = self._features.backbone
+        """Frozen. Its head has the shape of every member's and is none of them."""
+
+        self.frozen_digest = frozen_digest(self.backbone, block_digests(pretrained))
         self._training: ProbeTraining | None = None
         self._records = tuple(_Record() for _ in self.configs)
 

@@ -15,6 +15,7 @@ from trainables.batches import eval_batches
 from trainables.data import Split
 from trainables.finetune import Finetuner
 from trainables.frozen_features import FrozenFeatures, fit_frozen_head, whole_frozen
+from trainables.objective import loss_weight
 from trainables.precision import autocast
 from trainables.preprocessing import State
 
@@ -100,9 +101,7 @@ class Subject:
 
         Deterministic: the same for every run of a backbone on a task with one `class_weight`.
         """
-        weight = None
-        if self.config.class_weight == "balanced":
-            weight = self.objective.balanced_weight(self.task.train.targets).to(self.device)
+        weight = loss_weight(self.config, self.objective, self.task.train.targets, self.device)
         fit_frozen_head(self.frozen, self.task, weight)
         return self.frozen.backbone.eval()
 
