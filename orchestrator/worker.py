@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from ray import tune
 
-from orchestrator.evaluating import evaluate_run
 from orchestrator.folder import write_whole
 from orchestrator.inspection import load_study
 from orchestrator.probing import make_run
@@ -133,6 +132,8 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         finetuner = self._finetuner
         if self._request.evaluation is None or not isinstance(finetuner, Finetuner):
             return {}
+        from orchestrator.evaluating import evaluate_run  # two seconds to load, which no first trial should wait for
+
         return evaluate_run(finetuner, self._request.evaluation, self._request)
 
     def _leave_traceback(self) -> None:
