@@ -80,7 +80,7 @@ class Races:
         for race in self.races:
             while race.is_due(self._ended):
                 race.look(
-                    search_trials(self._trials()), {key: study.num_handed for key, study in self._studies.items()}
+                    search_trials(self._trials()), {key: study.num_suggested for key, study in self._studies.items()}
                 )
                 self._tell(race)
         return sorted(self._studies.values(), key=lambda study: study.num_handed)

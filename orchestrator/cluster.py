@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from orchestrator.capacity import Need, capacity, growth, largest
+from orchestrator.cluster_access import admit, ensure_token, resolve
 from orchestrator.config import Resources, SweepConfig
 from orchestrator.errors import EnvironmentUnusable, one_line
 from orchestrator.packing import Demand, probed_configs
 from orchestrator.plan import Plan
 from trainables.config import FinetuneConfig
 
-__all__ = ["connect", "measure_demands", "screen_studies", "slots", "trial_gpus", "trial_resources"]
+__all__ = ["connect", "measure_demands", "need", "screen_studies", "slots", "trial_gpus", "trial_resources"]
 
 _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,33 +32,63 @@ _ENVIRONMENT: Final = {
 
 
 @contextmanager
-def connect(address: str | None) -> Iterator[None]:
+def connect(address: str | None, *, insecure: bool = False, say: Callable[[str], None] | None = None) -> Iterator[None]:
     """Start a local Ray, or join the cluster at `address`, and leave it in the end.
 
     Args:
         address: None starts a local one. A bare ``ray.init`` would join any cluster it finds.
+        insecure: join a cluster that others reach and that asks for no token.
+        say: is told which cluster is joined.
 
     Raises:
-        EnvironmentUnusable: Ray does not start, or there is no cluster at that address.
+        EnvironmentUnusable: Ray does not start, or there is no cluster at that address that we may join.
+        UsageError: the cluster asks for no token, or `address` is none.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if address is None:
+        ensure_token()
+        joined, mode = "local", "token"
+    else:
+        cluster = resolve(address)
+        joined, mode = str(cluster), "token" if admit(cluster, insecure=insecure) else "disabled"
     import ray
+    from ray._raylet import Config
 
+    os.environ["RAY_AUTH_MODE"] = mode
+    Config.initialize("")  # Ray read the mode when it was imported, which may be long ago
     try:
         ray.init(
-            address=address or "local",
+            address=joined,
             include_dashboard=False if address is None else None,
             log_to_driver=False,
             logging_level="ERROR",
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = "start a local Ray" if address is None else f"join the Ray cluster at {address}"
-        raise EnvironmentUnusable(f"cannot {where}: {error}") from error
+        where = "start a local Ray" if address is None else f"join the Ray cluster at {joined}"
+        raise EnvironmentUnusable(f"cannot {where}: {error}{_socket_hint(error)}") from error
     try:
+        if address is not None and say is not None:
+            say(f"on the Ray cluster at {joined} ({cluster.origin}): {_inventory()}")
         yield
     finally:
         ray.shutdown()
+
+
+def _socket_hint(error: Exception) -> str:
+    if "AF_UNIX path length" not in str(error):
+        return ""
+    return "; Ray keeps its sockets below RAY_TMPDIR: set it to a shorter folder, e.g. RAY_TMPDIR=/tmp"
+
+
+def _inventory() -> str:
+    """``3 nodes, 12 CPU, 2 GPU``."""
+    import ray
+
+    num_nodes = sum(node["Alive"] for node in ray.nodes())
+    held = ray.cluster_resources()
+    gpus = f", {held['GPU']:g} GPU" if held.get("GPU") else ""
+    return f"{num_nodes} node{'s' if num_nodes != 1 else ''}, {held.get('CPU', 0):g} CPU{gpus}"
 
 
 def trial_gpus(resources: Resources) -> float:
@@ -65,7 +97,8 @@ def trial_gpus(resources: Resources) -> float:
 
     if resources.gpus_per_trial != "auto":
         return float(resources.gpus_per_trial)
-    return 1.0 if ray.cluster_resources().get("GPU", 0) > 0 else 0.0
+    could_have = any(one.gpus and one.max_nodes for one in growth().types)
+    return 1.0 if could_have or ray.cluster_resources().get("GPU", 0) > 0 else 0.0
 
 
 def measure_demands(
@@ -164,8 +197,13 @@ def trial_resources(resources: Resources, demands: Mapping[str, Demand]) -> Call
     return of_trial
 
 
+def need(resources: Resources, gpus: float | None = None) -> Need:
+    """What one trial holds; `gpus` is the least that one takes, where they differ, and None `trial_gpus`."""
+    return Need(cpus=resources.cpus_per_trial, gpus=trial_gpus(resources) if gpus is None else gpus)
+
+
 def slots(resources: Resources, gpus: float | None = None) -> int:
-    """How many trials fit at a time, node by node.
+    """How many trials fit at a time, node by node, with every node that the cluster would start for them.
 
     Args:
         gpus: the least that a trial takes, where they differ; None is `trial_gpus`. Ray itself counts what
@@ -176,24 +214,11 @@ def slots(resources: Resources, gpus: float | None = None) -> int:
     """
     import ray
 
-    cpus = resources.cpus_per_trial
-    gpus = trial_gpus(resources) if gpus is None else gpus
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fitting = sum(_fit(node.get("CPU", 0), node.get("GPU", 0), cpus, gpus) for node in nodes)
+    wanted, nodes, grown = need(resources, gpus), ray.nodes(), growth()
+    fitting = capacity(nodes, grown, wanted)
     if not fitting:
-        largest: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise EnvironmentUnusable(
-            f"no node can hold a trial of {cpus} CPU and {gpus:g} GPU: the largest has "
-            f"{largest.get('CPU', 0):g} CPU and {largest.get('GPU', 0):g} GPU; "
+            f"no node can hold a trial of {wanted}: the largest {largest(nodes, grown)}; "
             "lower resources.cpus_per_trial or resources.gpus_per_trial"
         )
     return fitting if resources.max_concurrent == "auto" else min(fitting, resources.max_concurrent)
-
-
-def _fit(node_cpus: float, node_gpus: float, cpus: int, gpus: float) -> int:
-    by_cpu = int(node_cpus // cpus)
-    if gpus == 0:
-        return by_cpu
-    # A fraction never spans two GPUs: 0.4 fits twice on one, not two and a half times.
-    by_gpu = int(node_gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(node_gpus // gpus)
-    return min(by_cpu, by_gpu)

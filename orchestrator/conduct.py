@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from orchestrator.config import SweepConfig, resolved_yaml
-from orchestrator.errors import UsageError, one_line, redact
-from orchestrator.evaluated import read_evaluations
-from orchestrator.folder import SweepFolder
+from orchestrator.errors import one_line, redact
+from orchestrator.folder import FINISHED_AT, SweepFolder
+from orchestrator.guard import LowWater, require_lease
+from orchestrator.interrupt import Interrupted, ending_signals
+from orchestrator.lease import Lease, lease
+from orchestrator.overview import State, overview
 from orchestrator.plan import Plan
-from orchestrator.provenance import data_notes, datasets, new_facts, study_facts, sweep_info
+from orchestrator.provenance import data_notes, datasets, new_facts, require_same, study_facts, sweep_info
 from orchestrator.ranking import Ranking
 from orchestrator.recorder import Listener
-from orchestrator.results import one_thread, rank_sweep, verdict_texts, write_ranking
+from orchestrator.results import counted_evaluations, one_thread, rank_sweep, verdict_texts, write_ranking
+from orchestrator.stores import storage_folder, tracking_uri
 from orchestrator.sweep import StudyFacts, run_sweep
-from orchestrator.tracking import Status, Tracker, TrackingSummary, model_metrics, replay
+from orchestrator.tracking import Recorded, Status, Tracker, TrackingSummary, model_metrics, replay
 
-__all__ = ["Outcome", "conduct", "republish", "storage_folder", "tracking_uri"]
+__all__ = ["Outcome", "conduct", "drive", "republish", "resume_command", "storage_folder", "tracking_uri"]
 
 _FLUSH_S: Final = 60.0
 """Longest wait for MLflow at the end; what is left then is for ``report`` to write."""
+
+_HASTY_FLUSH_S: Final = 4.0
+"""The same of a sweep that was stopped: its user, or the machine's owner, wants the process gone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,28 +44,15 @@ class Outcome:
     folder: SweepFolder
     ranking: Ranking
     tracking: TrackingSummary
-    interrupted: bool = False
+    interrupted: Interrupted | None = None
+    """The signal that ended it before its end."""
 
 
-def storage_folder(config: SweepConfig) -> Path:
-    """The folder sweeps are kept in.
-
-    Raises:
-        UsageError: the storage is an object store, which this version does not write to.
-    """
-    if "://" in config.storage:
-        raise UsageError(
-            f"storage {redact(config.storage)!r} is an object store; this version needs a folder that every "
-            "node sees, e.g. a network file system mounted at the same path"
-        )
-    return Path(config.storage).expanduser().resolve()
-
-
-def tracking_uri(config: SweepConfig) -> str:
-    """MLflow's address: the configured one, or a SQLite database in the storage folder."""
-    if config.tracking_uri != "auto":
-        return config.tracking_uri
-    return f"sqlite:///{storage_folder(config)}/mlflow.db"
+def resume_command(folder: SweepFolder) -> str:
+    """What goes on with a sweep that was stopped, as it is typed here."""
+    storage = folder.path.parent
+    where = "" if storage == Path("sweeps").resolve() else f" --storage {shlex.quote(str(storage))}"
+    return f"python -m orchestrator resume {folder.sweep_id}{where}"
 
 
 def conduct(
@@ -64,83 +60,142 @@ def conduct(
     plan: Plan,
     *,
     address: str | None,
+    insecure: bool = False,
     listeners: Sequence[Listener],
     say: Callable[[str], None],
 ) -> Outcome:
-    """Run, rank, write and publish. A Ctrl-C ends the trials and ranks what had finished.
+    """Run, rank, write and publish. A signal ends the trials and ranks what had finished.
 
     Args:
         address: of a Ray cluster; None starts a local Ray.
+        insecure: whether a cluster may be one that lets anybody in.
         listeners: beside MLflow's.
         say: is given sentences for the user.
 
     Raises:
-        EnvironmentUnusable: something is missing. Nothing was trained, and no folder is left.
+        EnvironmentUnusable: something is missing. Nothing was trained, and no folder is left. Or something
+            went missing: what was recorded stays, and `say` was told what goes on with the sweep.
         KeyboardInterrupt: Ctrl-C before the first trial. No folder is left either.
     """
     uri = tracking_uri(config)
-    folder = SweepFolder.create(storage_folder(config), config.name, resolved_yaml(config, redacted=True))
-    facts = new_facts(config, plan, redact(uri))
-    folder.write_facts(facts)
+    text = resolved_yaml(config, redacted=True)
+    folder = SweepFolder.create(storage_folder(config), config.name, text)
+    folder.write_facts({**new_facts(config, plan, redact(uri)), "config": text})
+    with ending_signals(lambda: resume_command(folder)), lease(folder.lease_file) as held:
+        return drive(
+            config,
+            plan,
+            folder,
+            held,
+            uri=uri,
+            address=address,
+            insecure=insecure,
+            listeners=listeners,
+            say=say,
+        )
+
+
+def drive(
+    config: SweepConfig,
+    plan: Plan,
+    folder: SweepFolder,
+    held: Lease,
+    *,
+    uri: str,
+    address: str | None,
+    insecure: bool = False,
+    listeners: Sequence[Listener],
+    say: Callable[[str], None],
+) -> Outcome:
+    """Run what has not ended of a sweep, and publish it. Raises as `conduct`.
+
+    Args:
+        held: the sweep's lease.
+        uri: of MLflow.
+    """
+    facts = folder.read_facts()
     tracker = Tracker(sweep_info(folder), uri, say=say)
-    begun = False
+    begun = is_resumed = bool(facts["studies"])
 
     def begin(studies: list[StudyFacts]) -> None:
         """Nothing is missing: from here on there is a sweep. mlflow loads while workers start."""
         nonlocal begun
+        found = study_facts(studies)
+        require_same(facts["studies"], found)
         begun = True
         say(f"results in {folder.path}")
         for line in data_notes(studies):
             say(line)
-        folder.write_facts({**facts, "studies": study_facts(studies)})
+        folder.write_facts({**facts, "studies": found})
         tracker.start()
         for dataset in datasets(folder, config):
             tracker.dataset(dataset)
+        if is_resumed:
+            tracker.catch_up(Recorded.of(folder))
 
     status: Status = "FAILED"
+    interrupted: Interrupted | None = None
     try:
         # Ray prints what its daemons complain of to stdout, where nothing but results belongs.
         with contextlib.redirect_stdout(sys.stderr):
-            run_sweep(config, plan, folder, address=address, listeners=[tracker, *listeners], on_facts=begin, say=say)
+            run_sweep(
+                config,
+                plan,
+                folder,
+                address=address,
+                insecure=insecure,
+                listeners=[tracker, *listeners],
+                on_facts=begin,
+                checks=[lambda: require_lease(held), LowWater(folder.path)],
+                say=say,
+            )
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except Interrupted as signal:
         if not begun:
             say("interrupted before the first trial: nothing is kept")
             raise
-        status = "KILLED"
+        status, interrupted = "KILLED", signal
         say("interrupted: ranking what had finished")
     finally:
         if not begun:
             folder.discard()
         elif status == "FAILED":
-            tracker.close(timeout_s=5, status=status)
+            tracker.close(timeout_s=_HASTY_FLUSH_S, status="KILLED")
+            say(f"nothing recorded is lost; to go on: {resume_command(folder)}")
     ranking = rank_sweep(folder)
-    more = model_metrics(read_evaluations(folder).values(), folder.screen.read())
-    tracker.publish(ranking.table, verdict_texts(ranking), _artifacts(folder, ranking, say), more)
-    summary = tracker.close(timeout_s=_FLUSH_S, status=status)
-    return Outcome(folder=folder, ranking=ranking, tracking=summary, interrupted=status == "KILLED")
+    more = model_metrics(counted_evaluations(folder), folder.screen.read())
+    # Who interrupts a sweep waits: the page is for `report`, or for the sweep's end.
+    files = write_ranking(folder, ranking) if interrupted else _artifacts(folder, ranking, say)
+    tracker.publish(ranking.table, verdict_texts(ranking), files, more)
+    summary = tracker.close(timeout_s=_HASTY_FLUSH_S if interrupted else _FLUSH_S, status=status)
+    if interrupted is None:
+        folder.clear_checkpoints()
+        folder.write_facts({**folder.read_facts(), FINISHED_AT: datetime.now(UTC).isoformat()})
+    return Outcome(folder=folder, ranking=ranking, tracking=summary, interrupted=interrupted)
 
 
 def republish(folder: SweepFolder, config: SweepConfig, uri: str, say: Callable[[str], None]) -> Outcome:
     """Rank a sweep's records again and bring MLflow up to date with them; doing it twice changes nothing."""
     ranking = rank_sweep(folder)
-    trials, epochs, tests = folder.tables()
-    evaluations = read_evaluations(folder)
     summary = replay(
         sweep_info(folder),
         uri,
-        trials=trials,
-        epochs=epochs,
-        tests=tests,
+        Recorded.of(folder),
         ranking=ranking.table,
         verdicts=verdict_texts(ranking),
         datasets=datasets(folder, config),
         files=_artifacts(folder, ranking, say),
-        evaluations=evaluations,
-        more=model_metrics(evaluations.values(), folder.screen.read()),
+        status=_status(folder),
+        more=model_metrics(counted_evaluations(folder), folder.screen.read()),
         say=say,
     )
     return Outcome(folder=folder, ranking=ranking, tracking=summary)
+
+
+def _status(folder: SweepFolder) -> Status | None:
+    """Of a sweep that nobody drives any more nothing is left RUNNING in MLflow; None of one under way."""
+    states: dict[State, Status | None] = {"running": None, "interrupted": "KILLED"}
+    return states.get(overview(folder).state, "FINISHED")
 
 
 def _artifacts(folder: SweepFolder, ranking: Ranking, say: Callable[[str], None]) -> dict[str, Path]:
@@ -163,5 +218,5 @@ def _report(folder: SweepFolder, ranking: Ranking, say: Callable[[str], None]) -
             return {"report.html": write_report(folder, ranking, importances=importances(folder.trials.read()))}
     except Exception as error:
         logging.getLogger(__name__).debug("report.html", exc_info=True)
-        say(f"report.html could not be written: {type(error).__name__}: {one_line(str(error))}")
+        say(f"report.html could not be written: {type(error).__name__}: {one_line(redact(str(error)))}")
         return {}

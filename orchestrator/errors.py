@@ -10,10 +10,11 @@ A message states the rule, the offending value and the fix, in this order, and n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import ClassVar, Final
+
+from orchestrator.redaction import redact
 
 __all__ = [
     "ConfigError",
@@ -28,18 +29,6 @@ __all__ = [
 
 MAX_SHOWN: Final = 60
 MAX_TEXT: Final = 400
-
-_USERINFO: Final = re.compile(r"(://)\S*@")
-_SECRET_QUERY: Final = re.compile(r"(?i)\b(password|passwd|pwd|token|secret|api_?key|access_key|sas|sig)=([^&\s'\"]+)")
-
-
-def redact(text: str) -> str:
-    """Replace what a URI in `text` says before ``@``, and secret query values, by ``***``.
-
-    The match runs to the last ``@`` of the word, as a password may hold an ``@`` of its own: hiding
-    too much of a host is a nuisance, showing the end of a password is a leak.
-    """
-    return _SECRET_QUERY.sub(r"\1=***", _USERINFO.sub(r"\1***@", text))
 
 
 def shown(value: object) -> str:

@@ -157,13 +157,21 @@ def read_evaluations(folder: SweepFolder) -> dict[tuple[str, int], Evaluated]:
     for row in folder.measures_table().to_pylist():
         rows[row["study"], row["number"]].append(row)
     indices = folder.study_indices()
+    trials = folder.trials.read().select(["study", "number", "num_attempts"]).to_pylist()
+    attempts = {(row["study"], row["number"]): row["num_attempts"] or 1 for row in trials}  # the last one's files count
     return {
         (study, number): Evaluated._of(
-            EvaluationFiles.of(folder.test_file(indices[study], number)), study, number, found
+            EvaluationFiles.of(folder.test_file(indices[study], number, attempts[study, number])), study, number, found
         )
         for (study, number), found in rows.items()
         if study in indices
     }
+
+
+def _attempts(folder: SweepFolder) -> dict[tuple[str, int], int]:
+    """Which attempt ended each run: its files are named after it."""
+    rows = folder.trials.read().select(["study", "number", "num_attempts"]).to_pylist()
+    return {(row["study"], row["number"]): row["num_attempts"] or 1 for row in rows}
 
 
 def _json(file: Path) -> dict[str, Any]:

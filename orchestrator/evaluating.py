@@ -7,7 +7,7 @@ import time
 import traceback
 from typing import Any, Final
 
-from orchestrator.errors import one_line
+from orchestrator.errors import one_line, redact
 from orchestrator.evaluated import leave_findings
 from orchestrator.request import RunRequest
 from trainables.errors import TrainableError
@@ -39,9 +39,9 @@ def evaluate_run(finetuner: Finetuner, evaluation: Evaluation, request: RunReque
     def note(evaluator: Evaluator, error: Exception) -> None:
         name = getattr(evaluator, "__name__", repr(evaluator))
         reason = str(error) if isinstance(error, TrainableError) else f"{type(error).__name__}: {error}"
-        failures.append(f"evaluation failed: {name}: {one_line(reason)[:_MAX_REASON]}")
+        failures.append(f"evaluation failed: {name}: {one_line(redact(reason))[:_MAX_REASON]}")
         if not isinstance(error, TrainableError):
-            bugs.append("".join(traceback.format_exception(error)))
+            bugs.append(redact("".join(traceback.format_exception(error))))
 
     found = evaluate(finetuner, evaluation, on_failure=note)
     found += Findings(measures=(Measure(name="evaluation_s", value=time.perf_counter() - started),))

@@ -12,12 +12,15 @@ from typing import Any, Final, Self
 import pyarrow as pa
 
 from orchestrator.errors import EnvironmentUnusable, UsageError
-from orchestrator.records import EPOCHS, MEASURES, SCREEN, TESTS, TRIALS, AppendOnlyTable
+from orchestrator.records import ATTEMPTS, EPOCHS, MEASURES, SCREEN, TESTS, TRIALS, AppendOnlyTable
 from trainables.errors import did_you_mean
 
-__all__ = ["SweepFolder", "find_sweep", "list_sweeps", "write_whole"]
+__all__ = ["FINISHED_AT", "SweepFolder", "find_sweep", "list_sweeps", "write_whole"]
 
 _CONFIG: Final = "sweep.yaml"
+
+FINISHED_AT: Final = "finished_at"
+"""Key of `sweep.json`: when all runs had ended and were ranked; missing before."""
 
 
 class SweepFolder:
@@ -31,10 +34,12 @@ class SweepFolder:
     ``epochs.arrows``       one row per completed epoch (`EPOCHS`)
     ``tests.arrows``        test measurements, kept apart (`TESTS`)
     ``measures.arrows``     what else was measured of confirmed configurations (`MEASURES`)
+    ``attempts.arrows``     every time a run was handed to a worker, and why again (`ATTEMPTS`)
     ``screen.arrows``       what frozen features foretold before the first trial (`SCREEN`)
     ``evaluations/``        confusion matrices and notes of confirmations
     ``pictures/``           figures of confirmations, a folder for each
-    ``runs/``               what workers leave for the driver to collect
+    ``runs/``               what workers leave for the driver to collect; of a run under way its checkpoints
+    ``lease.json``          who drives the sweep
     ``ranking.*``           csv, json and parquet
     ======================  =========================================================
     """
@@ -45,6 +50,7 @@ class SweepFolder:
         self.epochs = AppendOnlyTable(path / "epochs.arrows", EPOCHS)
         self.tests = AppendOnlyTable(path / "tests.arrows", TESTS)
         self.measures = AppendOnlyTable(path / "measures.arrows", MEASURES)
+        self.attempts = AppendOnlyTable(path / "attempts.arrows", ATTEMPTS)
         self.screen = AppendOnlyTable(path / "screen.arrows", SCREEN)
 
     @classmethod
@@ -75,8 +81,12 @@ class SweepFolder:
             except FileExistsError:
                 attempt += 1
                 continue
-            (folder.path / "runs").mkdir()
-            write_whole(folder.path / _CONFIG, config_yaml)
+            try:
+                (folder.path / "runs").mkdir()
+                write_whole(folder.path / _CONFIG, config_yaml)
+            except OSError:  # a disk that is full
+                folder.discard()
+                raise
             return folder
 
     @property
@@ -91,9 +101,14 @@ class SweepFolder:
     def ledger_file(self) -> Path:
         return self.path / "ledger.journal"
 
-    def test_file(self, study_index: int, number: int) -> Path:
+    @property
+    def lease_file(self) -> Path:
+        return self.path / "lease.json"
+
+    def test_file(self, study_index: int, number: int, attempt: int = 1) -> Path:
         """Where the worker of this run leaves its test measurement."""
-        return self.path / "runs" / f"{study_index:02d}-{number:05d}.json"
+        again = "" if attempt == 1 else f"-{attempt}"
+        return self.path / "runs" / f"{study_index:02d}-{number:05d}{again}.json"
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Keep what was known at the start."""
@@ -108,6 +123,12 @@ class SweepFolder:
     def study_indices(self) -> dict[str, int]:
         """Place of each study in the plan, by its key: what names the files of its runs."""
         return {study["study"]: index for index, study in enumerate(self.read_facts().get("studies", ()))}
+
+    def clear_checkpoints(self) -> None:
+        """Remove what runs that never ended left: those of a choice that an extended search made anew."""
+        for entry in (self.path / "runs").iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
 
     def discard(self) -> None:
         """Remove the folder of a sweep that never began."""

@@ -10,22 +10,23 @@ from typing import Any, Final
 
 import torch
 
+from orchestrator.config import SweepConfig
+from orchestrator.packing import probed_configs
 from orchestrator.warm import Warm
 from trainables.backbones import Backbone, build
-from trainables.catalog import lookup
+from trainables.catalog import RANDOM, lookup
+from trainables.checkpoint_file import checkpoint_bytes
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Task, load_task
-from trainables.errors import OutOfMemory, TrainableError
-from trainables.evaluation import Evaluation
+from trainables.errors import InvalidConfig, OutOfMemory, TrainableError, UnknownName
 from trainables.execution import Execution
 from trainables.finetune import Finetuner
+from trainables.freezing import weights_digest
 from trainables.memory import peak_memory
 from trainables.preprocessing import AudioPreprocessing, ImagePreprocessing, Preprocessing, TextPreprocessing
 from trainables.screen import screen
 
 __all__ = ["forget", "inspect_study", "load_study", "measure_study", "screen_study"]
-
-_AS_USUAL: Final = Execution()
 
 WARM_SHARE: Final = 0.25
 """Of the machine's memory, for the backbones that all its workers together keep."""
@@ -67,30 +68,27 @@ def forget() -> None:
     _tasks.clear()
 
 
-def inspect_study(
-    spec: TaskSpec,
-    backbone_name: str,
-    num_threads: int,
-    execution: Execution = _AS_USUAL,
-    evaluation: Evaluation | None = None,
-) -> dict[str, Any]:
+def inspect_study(config: SweepConfig, spec: TaskSpec, backbone_name: str) -> dict[str, Any]:
     """Load one study's backbone and data and say what they are.
 
-    Missing weights, extras or unreadable data are found here, before any trial. An error comes back as
-    ``{"error": text}``: raised in a Ray task it would arrive wrapped in Ray's own.
+    Missing weights, extras or unreadable data are found here, before any trial, and so is what this backbone cannot
+    do on these data: the configuration that asks most of it is set up, and not run. An error comes back as
+    ``{"error": text, "usage": whether the sweep file is wrong}``: raised in a Ray task it would arrive wrapped in
+    Ray's own.
     """
-    torch.set_num_threads(num_threads)
+    torch.set_num_threads(config.resources.cpus_per_trial)
     try:
-        if evaluation is not None and evaluation.num_explained:
+        if config.evaluation is not None and config.evaluation.num_explained:
             from trainables.explain.extra import require_captum  # its package takes seconds to load
 
             require_captum()
         backbone, task = load_study(spec, backbone_name)
-        # What no configuration could do must not fail trial by trial, e.g. take images of this size.
-        able = Execution(compile=execution.compile)
-        Finetuner(FinetuneConfig(backbone=backbone_name), backbone, task, torch.device("cpu"), able)
+        # What would fail trial by trial, e.g. images of this size, or batches of one sample under BatchNorm.
+        able = Execution(compile=config.execution.compile)
+        most = probed_configs(config, backbone_name, backbone.num_blocks)[0]
+        whole = Finetuner(most, backbone, task, torch.device("cpu"), able)
     except TrainableError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "usage": isinstance(error, InvalidConfig | UnknownName)}
     return {
         "num_blocks": backbone.num_blocks,
         "kind": spec.kind,
@@ -104,6 +102,9 @@ def inspect_study(
         "chance": task.objective.chance,
         "digest": task.digest,
         "input": _input(spec, task.preprocessing),
+        "checkpoint_bytes": checkpoint_bytes(whole.num_params_trainable, "adamw"),
+        "weights_digest": "" if backbone.spec.weights == RANDOM else weights_digest(backbone),
+        "weights_revision": backbone.revision,
         "notes": task.notes,
     }
 
@@ -113,7 +114,7 @@ def measure_study(
 ) -> dict[str, Any]:
     """Measure how much of this process's GPU runs take: ``total_bytes`` there are, and the ``peaks`` of `configs`.
 
-    A run that does not fit takes all. An error comes back as `inspect_study` says.
+    A run that does not fit takes all. An error comes back as ``{"error": text}``.
     """
     torch.set_num_threads(num_threads)
     device = torch.device("cuda")

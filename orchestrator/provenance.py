@@ -6,19 +6,29 @@ import dataclasses
 import getpass
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.config import SweepConfig
+from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import Plan
 from orchestrator.sweep import StudyFacts
 from orchestrator.tracking import DatasetInfo, SweepInfo
 
-__all__ = ["data_notes", "datasets", "new_facts", "own_version", "study_facts", "sweep_info"]
+__all__ = [
+    "code_changes",
+    "data_notes",
+    "datasets",
+    "new_facts",
+    "own_version",
+    "require_same",
+    "study_facts",
+    "sweep_info",
+]
 
 _VERSIONED: Final = (
     "ray",
@@ -33,6 +43,9 @@ _VERSIONED: Final = (
 )
 _OF_DATA: Final = (
     *("kind", "modality", "digest", "num_train", "num_val", "num_test", "num_classes", "metric", "chance"),
+)
+_LASTING: Final = (
+    *("num_blocks", "weights_digest", "digest", "num_train", "num_val", "num_test", "num_outputs", "metric"),
 )
 _SIZES: Final = ("image_size", "max_length", "max_duration_s")
 
@@ -56,26 +69,76 @@ def new_facts(config: SweepConfig, plan: Plan, tracking_uri: str) -> dict[str, A
         "tracking_uri": tracking_uri,
         "tasks": [task.name for task in config.tasks],
         "backbones": list(dict.fromkeys(study.backbone.name for study in plan.studies)),
-        "settings": {
-            "search.space": config.space.digest,
-            "search.seed": config.seed,
-            "search.random_trials": config.budget.random_trials,
-            "budget.allocation": config.budget.allocation,
-            "budget.trials": config.budget.trials,
-            "budget.max_epochs": config.budget.max_epochs,
-            "budget.grace_epochs": config.budget.grace_epochs,
-            "budget.reduction_factor": config.budget.reduction_factor,
-            "budget.confirmations": config.confirmation.seeds,
-            "budget.train_fracs": ", ".join(f"{frac:g}" for frac in config.confirmation.train_fracs) or "none",
-        },
+        "settings": settings_of(config),
         "ranking": dataclasses.asdict(config.ranking),
         "studies": [],
+    }
+
+
+def settings_of(config: SweepConfig) -> dict[str, Any]:
+    """What of a sweep's configuration MLflow shows, and a ranking needs."""
+    return {
+        "search.space": config.space.digest,
+        "search.seed": config.seed,
+        "search.random_trials": config.budget.random_trials,
+        "budget.allocation": config.budget.allocation,
+        "budget.trials": config.budget.trials,
+        "budget.max_epochs": config.budget.max_epochs,
+        "budget.grace_epochs": config.budget.grace_epochs,
+        "budget.reduction_factor": config.budget.reduction_factor,
+        "budget.confirmations": config.confirmation.seeds,
+        "budget.train_fracs": ", ".join(f"{frac:g}" for frac in config.confirmation.train_fracs) or "none",
     }
 
 
 def study_facts(facts: Sequence[StudyFacts]) -> list[dict[str, Any]]:
     """The part of `sweep.json` that is known once backbones are built."""
     return [dataclasses.asdict(study) for study in facts]
+
+
+def require_same(known: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Args:
+        known: what a sweep's earlier driver found its studies to be; empty where there was none.
+        found: what they are now.
+
+    Raises:
+        EnvironmentUnusable: data or backbones are not those that the sweep began with.
+    """
+    now = {study["study"]: study for study in found}
+    changed = [
+        f"{study['study']}: {key} was {study[key]}, is {now[study['study']][key]}"
+        for study in known
+        for key in _LASTING
+        # What an earlier version did not record cannot be compared.
+        if key in study and study["study"] in now and study[key] != now[study["study"]][key]
+    ]
+    if changed:
+        raise EnvironmentUnusable(
+            "a sweep goes on with the data and backbones that it began with; put them back, or start a new sweep:\n"
+            + "\n".join(changed)
+        )
+
+
+def code_changes(facts: Mapping[str, Any]) -> list[str]:
+    """What of the code differs from what a sweep began with, one sentence each."""
+    commit, dirty = _git()
+    was, has = (facts["git_commit"], facts["git_dirty"]), (commit, dirty)
+    sentences = []
+    if was != has or (dirty and commit is not None):
+        sentences.append(f"the code is at {_commit_text(*has)}; the sweep began at {_commit_text(*was)}")
+    if facts["version"] != own_version():
+        sentences.append(f"orchestrator is {own_version()}; the sweep began with {facts['version']}")
+    sentences += [
+        f"{name} is {_version(name)}; the sweep began with {version}"
+        for name, version in facts["versions"].items()
+        if _version(name) != version
+    ]
+    return sentences
+
+
+def _commit_text(commit: str | None, dirty: bool) -> str:
+    return "an unknown commit" if commit is None else f"{commit[:12]}{' with changes' if dirty else ''}"
 
 
 def data_notes(facts: Sequence[StudyFacts]) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.allocation import CONFIDENCE, DROP_BELOW, EPS, Race, replay, search_trials
+from orchestrator.allocation import CONFIDENCE, DROP_BELOW, EPS, Race, search_trials
+from orchestrator.progress import races
 from orchestrator.ranking import RaceEnd
 
 __all__ = ["race_ends"]
@@ -20,24 +21,9 @@ def race_ends(facts: Mapping[str, Any], trials: pa.Table) -> dict[str, RaceEnd]:
         facts: what `sweep.json` holds.
         trials: columns of TRIALS.
     """
-    settings = facts.get("settings", {})
-    if settings.get("budget.allocation") != "race":
-        return {}
-    by_task: dict[str, list[str]] = {}
-    for study in facts["studies"]:
-        by_task.setdefault(study["study"].partition(":")[0], []).append(study["study"])
-    counts = {study: len(runs) for study, runs in search_trials(trials).items()}
-    ends = {}
-    for task, studies in by_task.items():
-        race = replay(
-            trials,
-            studies,
-            random_trials=settings["search.random_trials"],
-            num_trials=settings["budget.trials"],
-            seed=settings["search.seed"],
-        )
-        ends[task] = _end(race, counts)
-    return ends
+    found = races(facts, trials)
+    counts = {study: len(runs) for study, runs in search_trials(trials).items()} if found else {}
+    return {task: _end(race, counts) for task, race in found.items()}
 
 
 def _end(race: Race, counts: Mapping[str, int]) -> RaceEnd:

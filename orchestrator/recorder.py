@@ -5,16 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import pyarrow.compute as pc
+
+from orchestrator.errors import redact
 from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
-from orchestrator.records import EPOCHS
+from orchestrator.records import EPOCHS, RESUMED, AppendOnlyTable
 from orchestrator.request import RunRequest, tuned_blocks
+from orchestrator.unfinished import unfinished
+from trainables.checkpoint_file import read_checkpoint
+from trainables.watchdog import timeout_reason
 
 __all__ = ["Listener", "Recorder", "Row"]
 
@@ -45,7 +52,8 @@ class Listener(Protocol):
 
     def run_started(self, run: Row) -> None:
         """A run was handed to Ray: study, number, phase, task, backbone, config, seed, freeze_depth,
-        tune_stop, num_blocks, freeze_frac, train_frac."""
+        tune_stop, num_blocks, freeze_frac, train_frac, attempt (1-based) and cause (of the first attempt None,
+        else why the one before did not end the run)."""
 
     def epoch(self, row: Row) -> None:
         """A row of `EPOCHS` was written."""
@@ -65,46 +73,93 @@ class _OpenRun:
         self.last_epoch = 0
         self.best: Row | None = None
         self.train_s = 0.0
+        self.num_attempts = 0
+        self.cause: str | None = None  # why the last attempt did not end it
+        self.untold: list[Row] = []  # epochs that listeners hear of once they know the run
+
+    def add(self, row: Row) -> None:
+        """An epoch, in their order."""
+        self.last_epoch = row["epoch"]
+        self.train_s += row["train_s"]
+        if self.best is None or row["val_score"] > self.best["val_score"]:
+            self.best = row
 
 
 class Recorder:
-    """The only writer of a sweep's tables."""
+    """The only writer of a sweep's tables. It takes over the runs that a driver before it left unfinished."""
 
     def __init__(self, folder: SweepFolder, listeners: Sequence[Listener]) -> None:
         self._folder = folder
         self._listeners = listeners
         self._open: dict[tuple[str, int], _OpenRun] = {}
+        self._left = unfinished(folder)
 
-    def started(self, request: RunRequest, num_blocks: int) -> None:
-        """A run was handed to Ray."""
-        self._open[request.study, request.number] = _OpenRun(request, num_blocks)
-        start, stop = tuned_blocks(request.config, num_blocks)
-        run = {
-            "study": request.study,
-            "number": request.number,
-            "phase": request.phase,
-            "task": request.task.name,
-            "backbone": request.config.backbone,
-            "config": dataclasses.asdict(request.config),
-            "seed": request.config.seed,
-            "freeze_depth": start,
-            "tune_stop": stop,
-            "num_blocks": num_blocks,
-            "freeze_frac": start / num_blocks,
-            "train_frac": request.train_frac,
-        }
+    def started(self, request: RunRequest, num_blocks: int) -> RunRequest:
+        """A run is to be handed to Ray, for the first time or again. Returns it as that worker is to see it."""
+        key = request.study, request.number
+        if key not in self._open:
+            self.adopt(request, num_blocks)
+        run = self._open[key]
+        run.num_attempts += 1
+        run.request = request.again(run.num_attempts, num_known_epochs=run.last_epoch)
+        self._folder.attempts.append(
+            {
+                "study": request.study,
+                "number": request.number,
+                "attempt": run.num_attempts,
+                "cause": run.cause,
+                "started_at": datetime.now(UTC),
+            }
+        )
+        row = _started_row(run)
         for listener in self._listeners:
-            listener.run_started(run)
+            listener.run_started(row)
+            for epoch in run.untold:
+                listener.epoch(epoch)
+        run.untold.clear()
+        return run.request
+
+    def adopt(self, request: RunRequest, num_blocks: int) -> None:
+        """Know a run that will be handed out, with all that is known of it from before."""
+        run = self._open[request.study, request.number] = _OpenRun(request, num_blocks)
+        left = self._left.pop((request.study, request.number), None)
+        if left is None:
+            return
+        for row in left.epochs:
+            run.add(row)
+        run.untold.extend(left.epochs)
+        run.num_attempts = len(left.attempts)
+        run.cause = RESUMED
+        run.started_at = left.attempts[0]["started_at"]
+        self._catch_up(run)
+
+    def kept_facts(self, study: str, number: int) -> Row:
+        """What the worker of a run under way said of itself with its last checkpoint; empty where there is none."""
+        saved = read_checkpoint(self._open[study, number].request.checkpoint_folder)
+        return {} if saved is None else saved.facts
+
+    def broke(self, study: str, number: int) -> tuple[str, int, list[Row]]:
+        """A worker died on a run. Returns why, the last epoch that it is known to have completed, and those
+        epochs that it could not report."""
+        run = self._open[study, number]
+        before, cause = run.last_epoch, self._error(run, None, died=True)
+        run.cause = cause
+        missed = [row for row in self._catch_up(run) if row["epoch"] > before]
+        return str(cause), run.last_epoch, missed
+
+    def _catch_up(self, run: _OpenRun) -> list[Row]:
+        """Record what a worker kept and could not report. Returns all epochs that it kept."""
+        saved = read_checkpoint(run.request.checkpoint_folder)
+        kept: list[Row] = [] if saved is None else [dataclasses.asdict(metrics) for metrics in saved.epochs]
+        for row in kept:
+            self.epoch(run.request.study, run.request.number, row)
+        return kept
 
     def epoch(self, study: str, number: int, result: Row) -> None:
         """A run reported an epoch. One without a score (a diverged one) leaves no row."""
         run = self._open[study, number]
         if result.get("val_score") is None or result["epoch"] <= run.last_epoch:
             return
-        run.last_epoch = result["epoch"]
-        run.train_s += result["train_s"]
-        if result["is_best"]:
-            run.best = result
         row = {
             "study": study,
             "number": number,
@@ -112,6 +167,7 @@ class Recorder:
             "finished_at": datetime.now(UTC),
         }
         self._folder.epochs.append(row)
+        run.add(row)
         for listener in self._listeners:
             listener.epoch(row)
 
@@ -133,24 +189,55 @@ class Recorder:
         trial = _trial_row(run, result or {}, error)
         if test is not None:
             evaluated = Evaluated.read(run.request.test_file, study=study, number=number)
-            self._folder.measures.append_all([] if evaluated is None else evaluated.measures)
-            self._folder.tests.append(test)
+            if not self._is_in(self._folder.measures, run):
+                self._folder.measures.append_all([] if evaluated is None else evaluated.measures)
+            if not self._is_in(self._folder.tests, run):
+                self._folder.tests.append(test)
         self._folder.trials.append(trial)
+        shutil.rmtree(run.request.checkpoint_folder, ignore_errors=True)
         for listener in self._listeners:
             listener.run_finished(trial, test, evaluated)
         return trial
 
+    def _is_in(self, table: AppendOnlyTable, run: _OpenRun) -> bool:
+        """Whether a driver that ended before it could record the run's end had come as far as this table."""
+        if run.num_attempts == 1:
+            return False
+        mine = (pc.field("study") == run.request.study) & (pc.field("number") == run.request.number)
+        return bool(table.read().filter(mine).num_rows)
+
     def _error(self, run: _OpenRun, result: Row | None, died: bool) -> str | None:
         if result is not None and result.get("error"):
-            return str(result["error"])
+            return redact(str(result["error"]))
         if not died:
             return None
         # Ray's own account is what there is where a worker could not even start.
         account = self._folder.path / "tune" / Path(run.request.test_file).stem / "error.txt"
-        for file in (run.request.error_file, account):
+        for file in (run.request.hung_file, run.request.error_file, account):
             if reason := _reason(file):
-                return reason
+                return redact(reason)
         return "the worker process ended without a word: killed, or out of memory"
+
+
+def _started_row(run: _OpenRun) -> dict[str, Any]:
+    request = run.request
+    start, stop = tuned_blocks(request.config, run.num_blocks)
+    return {
+        "study": request.study,
+        "number": request.number,
+        "phase": request.phase,
+        "task": request.task.name,
+        "backbone": request.config.backbone,
+        "config": dataclasses.asdict(request.config),
+        "seed": request.config.seed,
+        "freeze_depth": start,
+        "tune_stop": stop,
+        "num_blocks": run.num_blocks,
+        "freeze_frac": start / run.num_blocks,
+        "train_frac": request.train_frac,
+        "attempt": run.num_attempts,
+        "cause": run.cause,
+    }
 
 
 def _trial_row(run: _OpenRun, result: Row, error: str | None) -> dict[str, Any]:
@@ -192,12 +279,15 @@ def _trial_row(run: _OpenRun, result: Row, error: str | None) -> dict[str, Any]:
         "duration_s": result.get("duration_s", time.perf_counter() - run.started),
         "started_at": run.started_at,
         "finished_at": datetime.now(UTC),
+        "num_attempts": run.num_attempts,
     }
 
 
 def _reason(file: Path) -> str | None:
     """The exception that ends a traceback, on one line; what comes before it is indented."""
     text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    if hung := timeout_reason(text):
+        return hung
     exceptions = [line for line in text.splitlines() if _EXCEPTION.match(line)]
     return exceptions[-1].strip() if exceptions else None
 

@@ -16,10 +16,12 @@ import pyarrow as pa
 from orchestrator.errors import OrchestratorError
 
 __all__ = [
+    "ATTEMPTS",
     "EPOCHS",
     "MEASURES",
     "OF_EXAMPLES",
     "PHASES",
+    "RESUMED",
     "SCREEN",
     "STATES",
     "TESTS",
@@ -79,6 +81,16 @@ TRIALS = pa.schema(
         pa.field("frozen_digest", pa.string()),  # of frozen parameters and buffers, proven unmoved
         pa.field("started_at", pa.timestamp("us", tz="UTC")),
         pa.field("finished_at", pa.timestamp("us", tz="UTC")),
+        pa.field("num_attempts", pa.int32()),  # workers it was handed to; null in tables from before it was counted
+    ]
+)
+
+ATTEMPTS = pa.schema(
+    [
+        *_RUN_KEY,
+        pa.field("attempt", pa.int32(), nullable=False),  # 1-based
+        pa.field("cause", pa.string()),  # null of the first; else why the one before did not end the run
+        pa.field("started_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
 
@@ -123,6 +135,9 @@ TESTS = pa.schema(
         pa.field("perturbed_example_scores", pa.list_(pa.float32())),
     ]
 )
+
+RESUMED = "resumed"
+"""Cause in `ATTEMPTS` of an attempt that follows the end of the sweep's driver; any other is the run's own."""
 
 OF_EXAMPLES = ("correct", "example_scores", "perturbed_example_scores")
 """Columns of `TESTS` with a value for each test sample."""

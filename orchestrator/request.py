@@ -59,8 +59,18 @@ class RunRequest:
     num_threads: int
     """Of torch and BLAS in the worker: the CPUs that Ray granted it."""
 
+    epoch_timeout_s: float | Literal["auto"] | None = "auto"
+    """Seconds that an epoch may take; see `orchestrator.config.Resources`."""
+
     test_file: str
-    """Where the worker leaves what the test split says; nobody who searches reads it."""
+    """Where the worker leaves what the test split says; nobody who searches reads it. Of a later attempt another
+    file than of the first: a worker that was given up, and yet lives, cannot overwrite what counts."""
+
+    attempt: int = 1
+    """How often this run has been handed out, this time included."""
+
+    num_known_epochs: int = 0
+    """Epochs of earlier attempts that are recorded already."""
 
     @property
     def study(self) -> str:
@@ -86,7 +96,10 @@ class RunRequest:
                 FinetuneConfig(**{**config["config"], **other}) for other in json.loads(config["companions"])
             ),
             num_threads=config["num_threads"],
+            epoch_timeout_s=config["epoch_timeout_s"],
             test_file=config["test_file"],
+            attempt=config["attempt"],
+            num_known_epochs=config["num_known_epochs"],
         )
 
     def _companions_text(self) -> str:
@@ -97,7 +110,24 @@ class RunRequest:
         ]
         return json.dumps(own)
 
+    def again(self, attempt: int, *, num_known_epochs: int) -> Self:
+        """The same run for another worker, with files of its own where it is not the first attempt."""
+        own = self.checkpoint_folder.with_suffix(".json")
+        file = own if attempt == 1 else own.with_stem(f"{own.stem}-{attempt}")
+        return replace(self, attempt=attempt, num_known_epochs=num_known_epochs, test_file=str(file))
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where all attempts leave their training's state, and find it."""
+        file = Path(self.test_file)
+        return file.with_name("-".join(file.stem.split("-")[:2]))
+
     @property
     def error_file(self) -> Path:
         """Where the worker leaves the traceback of an error it cannot report."""
         return Path(self.test_file).with_suffix(".error.txt")
+
+    @property
+    def hung_file(self) -> Path:
+        """Where its watchdog leaves what the worker was at when its time ran out."""
+        return Path(self.test_file).with_suffix(".hung.txt")

@@ -16,9 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
+from orchestrator.evaluated import Evaluated, read_evaluations
 from orchestrator.folder import SweepFolder, write_whole
+from orchestrator.progress import planned_runs
 from orchestrator.race_report import race_ends
-from orchestrator.ranking import ProfileTables, Ranking, RankingOptions, aggregate, profile_tables, rank
+from orchestrator.ranking import ProfileTables, Ranking, RankingOptions, aggregate, profile_tables, rank, superseded
 from orchestrator.ranking.options import PRESETS
 from orchestrator.screen_report import foretold
 
@@ -29,6 +31,7 @@ __all__ = [
     "ALL_FAILED",
     "SOME_FAILED",
     "asked_options",
+    "counted_evaluations",
     "exit_code",
     "one_thread",
     "profile_document",
@@ -53,7 +56,13 @@ def rank_sweep(folder: SweepFolder, options: RankingOptions | None = None) -> Ra
     trials, _, tests = folder.tables()
     facts = folder.read_facts()
     with one_thread():
-        return rank(trials, tests, options=options or asked_options(facts), races=race_ends(facts, trials))
+        return rank(
+            trials,
+            tests,
+            options=options or asked_options(facts),
+            races=race_ends(facts, trials),
+            planned=planned_runs(facts),
+        )
 
 
 def one_thread() -> AbstractContextManager[Any]:
@@ -67,6 +76,13 @@ def asked_options(facts: Mapping[str, Any]) -> RankingOptions:
     """What the section ``ranking`` of a sweep's file says, by `sweep.json`."""
     asked = facts.get("ranking", {})
     return RankingOptions(weights={**PRESETS[asked.get("preset", "default")], **asked.get("weights", {})})
+
+
+def counted_evaluations(folder: SweepFolder) -> list[Evaluated]:
+    """What was measured of the confirmations that count: what a backbone's means are over."""
+    with one_thread():
+        out = superseded(folder.trials.read())
+    return [evaluated for run, evaluated in read_evaluations(folder).items() if run not in out]
 
 
 def write_ranking(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
@@ -83,11 +99,21 @@ def write_ranking(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
     write_whole(files["ranking.csv"], text.getvalue())
     document = json.dumps(ranking_document(folder, ranking), indent=2)
     write_whole(files["ranking.json"], document + "\n")
-    pq.write_table(ranking.table, files["ranking.parquet"])
-    for name, table in {"trials.parquet": folder.trials.read(), "measures.parquet": folder.measures_table()}.items():
+    tables = {
+        "ranking.parquet": ranking.table,
+        "trials.parquet": folder.trials.read(),
+        "measures.parquet": folder.measures_table(),
+    }
+    for name, table in tables.items():
         files[name] = folder.path / name
-        pq.write_table(table, files[name])
+        _write_parquet(table, files[name])
     return files
+
+
+def _write_parquet(table: pa.Table, file: Path) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    write_whole(file, sink.getvalue().to_pybytes())
 
 
 def ranking_document(folder: SweepFolder, ranking: Ranking) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Rungs shared by backbones would stop the slow starters and so decide the ranking
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -30,6 +31,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
     def __init__(self, studies: tuple[str, ...], budget: Budget) -> None:
         super().__init__()
         self._metric = SCORE
+        self._max_epochs = budget.max_epochs
         self._rungs = {
             study: AsyncHyperBandScheduler(
                 time_attr="epoch",
@@ -47,21 +49,34 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         return metric is None and mode is None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        self._delegate(trial, lambda rungs: rungs.on_trial_add(tune_controller, trial))
+        self._delegate(trial, lambda rungs, run: rungs.on_trial_add(tune_controller, run))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
-        decision = self._delegate(trial, lambda rungs: rungs.on_trial_result(tune_controller, trial, result))
+        decision = self._delegate(trial, lambda rungs, run: rungs.on_trial_result(tune_controller, run, result))
         stoppable = trial.config["phase"] == "tpe"
         return decision if stoppable and decision is not None else str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> None:
-        self._delegate(trial, lambda rungs: rungs.on_trial_complete(tune_controller, trial, result))
+        self._delegate(trial, lambda rungs, run: rungs.on_trial_complete(tune_controller, run, result))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        self._delegate(trial, lambda rungs: rungs.on_trial_error(tune_controller, trial))
+        self._delegate(trial, lambda rungs, run: rungs.on_trial_error(tune_controller, run))
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        self._delegate(trial, lambda rungs: rungs.on_trial_remove(tune_controller, trial))
+        self._delegate(trial, lambda rungs, run: rungs.on_trial_remove(tune_controller, run))
+
+    def replay(self, study: str, number: int, phase: str, epoch: int, score: float) -> bool:
+        """An epoch of a run that came to be known in another way than from Tune.
+
+        Returns:
+            Whether it stops the run before its last epoch.
+        """
+        if phase not in SEARCHED:
+            return False
+        rungs, run = self._rungs[study], _Run(_run_id(study, number))
+        rungs.on_trial_add(None, run)
+        decision = rungs.on_trial_result(None, run, {"epoch": epoch, SCORE: score})
+        return phase == "tpe" and decision == TrialScheduler.STOP and epoch < self._max_epochs
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """None: Tune starts pending trials in their order by itself. FIFO's answer, the first pending one, would
@@ -71,8 +86,21 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
     def debug_string(self) -> str:
         return f"{len(self._rungs)} studies, each with its own ASHA rungs"
 
-    def _delegate(self, trial: Trial, call: Callable[[AsyncHyperBandScheduler], Any]) -> str | None:
+    def _delegate(self, trial: Trial, call: Callable[[AsyncHyperBandScheduler, _Run], Any]) -> str | None:
         if trial.config["phase"] not in SEARCHED:
             return None
-        decision: str | None = call(self._rungs[trial.config["study"]])
+        study = trial.config["study"]
+        decision: str | None = call(self._rungs[study], _Run(_run_id(study, trial.config["number"])))
         return decision
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What rungs know of a trial. By the run's own name, as Tune calls every attempt another trial."""
+
+    trial_id: str
+
+
+def _run_id(study: str, number: int) -> str:
+    """The name of a run on its study's rungs."""
+    return f"{study}#{number}"

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from orchestrator.allocators import Allocator, EqualShares
 from orchestrator.recorder import Recorder
+from orchestrator.request import RunRequest
 from orchestrator.study import Study
 
 __all__ = ["StudySearcher"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Setback:
+    """How often a run broke after the same epoch."""
+
+    epoch: int
+    count: int
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
@@ -23,20 +33,41 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
 
     Args:
         allocator: says whose turn it is; None is equal shares for all.
+        max_retries: how often in a row a run may break without a newly completed epoch and be tried again.
+        missed: is told of an epoch that a worker completed and could not report, as `StudyScheduler.replay` is.
+        say: is told when a run is tried again.
     """
 
-    def __init__(self, studies: Sequence[Study], recorder: Recorder, allocator: Allocator | None = None) -> None:
+    def __init__(
+        self,
+        studies: Sequence[Study],
+        recorder: Recorder,
+        allocator: Allocator | None = None,
+        *,
+        max_retries: int = 0,
+        missed: Callable[[str, int, str, int, float], object] = lambda *epoch: None,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         super().__init__()
         self._studies = {study.key: study for study in studies}
         self._allocator = allocator or EqualShares(studies)
         self._recorder = recorder
-        self._runs: dict[str, tuple[str, int]] = {}  # Tune's trial id -> study, number
+        self._max_retries = max_retries
+        self._missed = missed
+        self._say = say
+        self._setbacks: dict[tuple[str, int], _Setback] = {}
+        self._runs: dict[str, RunRequest] = {}  # by Tune's trial id
         self._failure: Exception | None = None
 
     @property
     def failure(self) -> Exception | None:
         """What kept a run's end from being recorded, if anything did: nothing more can be learnt then."""
         return self._failure
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every run of every study has ended."""
+        return all(study.is_exhausted for study in self._studies.values())
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: Mapping[str, Any], **spec: Any
@@ -48,37 +79,59 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         """A run to start; None to wait for one that is running; FINISHED when all have ended."""
         if self._failure is not None:
             raise self._failure
-        for study in self._allocator.order():
+        for study in self._in_turn():
             request = study.next()
             if request is not None:
-                self._runs[trial_id] = study.key, request.number
-                self._recorder.started(request, study.num_blocks)
+                self._runs[trial_id] = request = self._recorder.started(request, study.num_blocks)
                 return request.to_tune()
-        exhausted = all(study.is_exhausted for study in self._studies.values())
-        return str(Searcher.FINISHED) if exhausted else None
+        return str(Searcher.FINISHED) if self.is_exhausted else None
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """An epoch that is not a run's last."""
         if trial_id in self._runs:
             with self._remembering_failure():
-                self._epoch(*self._runs[trial_id], result)
+                self._epoch(self._runs[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """A run's last epoch, or its death. On disk first, then told to Optuna."""
+        """A run's last epoch, or its worker's death. On disk first, then told to Optuna."""
         if trial_id not in self._runs:
             return  # told before: Tune tells an end again when the first time raised
-        study, number = self._runs.pop(trial_id)
+        request = self._runs.pop(trial_id)
         with self._remembering_failure():
             if result is not None:
-                self._epoch(study, number, result)
-            trial = self._recorder.finished(study, number, result, died=error)
-            self._studies[study].ended(number, trial["state"], trial["val_score"])
-            self._allocator.ended(study, number)
+                self._epoch(request, result)
+            if error and self._is_tried_again(request):
+                return
+            trial = self._recorder.finished(request.study, request.number, result, died=error)
+            self._setbacks.pop((request.study, request.number), None)
+            self._studies[request.study].ended(request.number, trial["state"], trial["val_score"])
+            self._allocator.ended(request.study, request.number)
 
-    def _epoch(self, study: str, number: int, result: Mapping[str, Any]) -> None:
-        self._recorder.epoch(study, number, result)
+    def _in_turn(self) -> Sequence[Study]:
+        """Who is asked for a run first: a study with a run that was under way."""
+        order = self._allocator.order()
+        return sorted(order, key=lambda study: not study.waiting)
+
+    def _is_tried_again(self, request: RunRequest) -> bool:
+        """A worker died. Whether its run is handed out once more: not for ever without progress."""
+        cause, epoch, missed = self._recorder.broke(request.study, request.number)
+        for row in missed:
+            self._studies[request.study].report(request.number, row["epoch"], row["val_score"])
+            self._missed(request.study, request.number, request.phase, row["epoch"], row["val_score"])
+        key = request.study, request.number
+        before = self._setbacks.get(key)
+        count = before.count + 1 if before is not None and before.epoch == epoch else 1
+        self._setbacks[key] = _Setback(epoch=epoch, count=count)
+        if count > self._max_retries or cause.startswith("timeout:"):
+            return False
+        self._studies[request.study].again(request)
+        self._say(f"{request.study} #{request.number}: {cause}; tried again after epoch {epoch}")
+        return True
+
+    def _epoch(self, request: RunRequest, result: Mapping[str, Any]) -> None:
+        self._recorder.epoch(request.study, request.number, result)
         if result.get("val_score") is not None:
-            self._studies[study].report(number, result["epoch"], result["val_score"])
+            self._studies[request.study].report(request.number, result["epoch"], result["val_score"])
 
     @contextmanager
     def _remembering_failure(self) -> Iterator[None]:

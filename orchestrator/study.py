@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import optuna
@@ -17,7 +17,9 @@ from optuna.trial import TrialState
 
 from orchestrator.companions import RandomSlice
 from orchestrator.config import SweepConfig
+from orchestrator.confirming import ConfirmationPlans, PlannedRun
 from orchestrator.folder import SweepFolder
+from orchestrator.ledger import require_known, rows_of
 from orchestrator.plan import StudyPlan
 from orchestrator.ranking import NoCompletedTrial, choose
 from orchestrator.ranking.study import read_runs
@@ -39,19 +41,32 @@ CONFIRMATION_NUMBERS_FROM: Final = 1_000_000
 """Confirmations are seeded as if numbered from here: with no search trial's seed, alike in every study."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Searched:
+    """What the ledger calls a running search trial."""
+
+    ordinal: int
+    trial_id: int
+    is_told: bool = False
+    """Whether the ledger has its end."""
+
+
 class Study:
     """Hands out the runs of one study and learns from their validation scores.
 
     The first `random_trials` are drawn at random, the same draws for every backbone; the others are
     suggested by TPE, in a race by Thompson sampling. When all have ended, the configuration chosen on
     validation is confirmed with fresh seeds and, where asked for, trained with the same seeds on fewer samples.
-    Samplers are seeded by the sweep's seed and the trial's number, so that a suggestion depends on nothing but
-    the trials before it.
+    Samplers are seeded by the sweep's seed and the trial's ordinal among the search trials, so that a suggestion
+    depends on nothing but the trials before it.
+
+    A fresh study goes on where the sweep's records say it stood: what was under way is handed out again first,
+    under the same numbers.
 
     Args:
         index: of the study in the plan.
         num_blocks: of the backbone as built.
-        trials: reads the finished trials of the sweep (validation only) when a choice is due.
+        trials: reads the finished trials of the sweep (validation only), now and when a choice is due.
         num_slots: trials of the sweep at a time: so many workers may be handed runs of this study.
     """
 
@@ -70,7 +85,6 @@ class Study:
         self.plan = plan
         self.key = plan.key
         self.num_blocks = num_blocks
-        self.num_handed = 0
         self.num_trials = plan.trials
         """Search trials to hand out."""
         self._is_open = False  # whether more of them may be granted
@@ -92,26 +106,60 @@ class Study:
             study_name=plan.key, storage=storage, direction="maximize", load_if_exists=True
         )  # its trials are numbered as the runs are
         self._study_id = storage.get_study_id_from_name(plan.key)
-        self._history = History(self._ledger.get_trials(deepcopy=False))
-        self._running: dict[int, int | None] = {}  # number -> the ledger's id; None of a confirmation
+        self._history = History()
+        self._running: dict[int, _Searched | None] = {}  # by number; None of a confirmation
+        self._again: deque[RunRequest] = deque()
+        self._num_suggested = 0
         self._num_ended = 0
+        self._num_confirmed = 0  # and what follows confirmations, handed out
         self._confirmations: deque[RunRequest] | None = None  # and what follows them; None before the choice
+        self._plans = ConfirmationPlans(storage, self._study_id)
+        self._next_number = 0
+        self._restore()
 
     @property
     def is_exhausted(self) -> bool:
         """Whether every run has been handed out and has ended."""
         return self._confirmations is not None and not self._confirmations and not self._running
 
+    @property
+    def num_suggested(self) -> int:
+        """Search trials handed out, all drivers of the sweep together."""
+        return self._num_suggested
+
+    @property
+    def num_handed(self) -> int:
+        """Runs handed out, each counted once."""
+        return self._num_suggested + self._num_confirmed
+
+    @property
+    def waiting(self) -> tuple[RunRequest, ...]:
+        """Runs that were under way and come before any new one."""
+        return tuple(self._again)
+
     def next(self) -> RunRequest | None:
         """The next run, or None where one that is still running must end first."""
-        if self.num_handed < self.num_trials:
-            return self._hand_out(self._suggest())
+        if self._again:
+            return self._again.popleft()
+        if self._num_suggested < self.num_trials:
+            return self._suggest()
         if self._confirmations is None and not self._is_open and self._num_ended == self.num_trials:
             self._history.clear()
             self._confirmations = deque(self._confirm() if self._is_confirmed else [])
         if self._confirmations:
-            return self._hand_out(self._confirmations.popleft())
+            request = self._confirmations.popleft()
+            self._running[request.number] = None
+            self._num_confirmed += 1
+            return request
         return None
+
+    def again(self, request: RunRequest) -> None:
+        """Hand out a running one once more, before any other."""
+        self._again.append(request)
+
+    def forgo(self, number: int) -> None:
+        """Do not hand out a waiting run: it has ended."""
+        self._again = deque(request for request in self._again if request.number != number)
 
     def grant(self, num_trials: int) -> None:
         """In a race: hand out search trials up to this number, and wait for more until `close`."""
@@ -119,79 +167,111 @@ class Study:
 
     def close(self, *, confirm: bool) -> None:
         """In a race: hand out no more search trials, and then the confirmations or nothing."""
-        self.num_trials, self._is_open, self._is_confirmed = self.num_handed, False, confirm
+        self.num_trials, self._is_open, self._is_confirmed = self._num_suggested, False, confirm
 
     def report(self, number: int, epoch: int, val_score: float) -> None:
         """Tell Optuna what a running trial reached on validation."""
-        trial_id = self._running.get(number)
-        if trial_id is not None and self._history.report(number, epoch, val_score):
-            self._storage.set_trial_intermediate_value(trial_id, epoch, val_score)
+        searched = self._running.get(number)
+        if searched is not None and self._history.report(searched.ordinal, epoch, val_score):
+            self._storage.set_trial_intermediate_value(searched.trial_id, epoch, val_score)
 
     def ended(self, number: int, state: str, val_score: float | None) -> None:
         """Tell Optuna how a trial ended. A stopped one is pruned, a failed one never has a value."""
-        if self._running.pop(number) is None:
+        searched = self._running.pop(number)
+        if searched is None:
             return
-        self._num_ended += 1
         value = val_score if state == "completed" else None
-        self._ledger.tell(number, value, state=_STATES[state], skip_if_finished=True)
-        self._history.end(number, _STATES[state], value)
-
-    def _hand_out(self, request: RunRequest) -> RunRequest:
-        self._running.setdefault(request.number, None)
-        self.num_handed += 1
-        return request
+        if not searched.is_told:
+            self._ledger.tell(searched.ordinal, value, state=_STATES[state], skip_if_finished=True)
+        self._num_ended += 1
+        self._history.end(searched.ordinal, _STATES[state], value)
 
     def _suggest(self) -> RunRequest:
-        number = self.num_handed
-        phase: Phase = "random" if number < self.plan.random_trials else self._searched
-        drawn, trial = self._history.suggest(number, self._sampler(phase, number), self._space)
-        config = self._config.finetune_config(self.plan.backbone.name, drawn, seed=self._seed(number))
+        ordinal, number = self._num_suggested, self._next_number
+        phase: Phase = "random" if ordinal < self.plan.random_trials else self._searched
+        drawn, trial = self._history.suggest(ordinal, self._sampler(phase, ordinal), self._space)
+        config = self._config.finetune_config(self.plan.backbone.name, drawn, seed=self._seed(ordinal))
         # On disk, in one piece, before anybody trains it: after a kill this says what was meant to run.
         trial.user_attrs = {"run": json.dumps({"number": number, "phase": phase, "config": asdict(config)})}
-        self._running[number] = self._storage.create_new_trial(self._study_id, trial)
-        together = self._random_slice.companions(number, config) if phase == "random" else ()
+        trial_id = self._storage.create_new_trial(self._study_id, trial)
+        self._running[number] = _Searched(ordinal=ordinal, trial_id=trial_id)
+        self._num_suggested, self._next_number = ordinal + 1, number + 1
+        return self._searched_request(number, phase, config, ordinal)
+
+    def _searched_request(self, number: int, phase: Phase, config: FinetuneConfig, ordinal: int) -> RunRequest:
+        together = self._random_slice.companions(ordinal, config) if phase == "random" else ()
         return self._request(number, phase, config, together=together)
 
-    def _random_draw(self, number: int) -> FinetuneConfig:
-        """The configuration of a trial of the random slice, whether it has been suggested or not."""
-        drawn, _ = History().suggest(number, self._sampler("random", number), self._space)
-        return self._config.finetune_config(self.plan.backbone.name, drawn, seed=self._seed(number))
+    def _restore(self) -> None:
+        """Take up what the ledger and the table of trials have of this study.
 
-    def _sampler(self, phase: Phase, number: int) -> BaseSampler:
+        A trial has ended when its row is in the table: it was written before the ledger was told. One without
+        a row was under way, whatever the ledger says.
+        """
+        rows = rows_of(self._trials(), self.key)
+        known = set(self._plans.all_numbers)
+        for trial in self._ledger.get_trials(deepcopy=False):
+            run = json.loads(trial.user_attrs["run"])
+            number, row = run["number"], rows.get(run["number"])
+            known.add(number)
+            self._running[number] = _Searched(
+                ordinal=trial.number, trial_id=trial._trial_id, is_told=trial.state.is_finished()
+            )
+            self._history.add(trial)
+            self._num_suggested += 1
+            if row is not None:
+                self.ended(number, row["state"], row["val_score"])
+                continue
+            config = FinetuneConfig(**run["config"])
+            self._again.append(self._searched_request(number, run["phase"], config, trial.number))
+        self._next_number = max(known, default=-1) + 1
+        require_known(self.key, rows, known)
+
+    def _random_draw(self, ordinal: int) -> FinetuneConfig:
+        """The configuration of a trial of the random slice, whether it has been suggested or not."""
+        drawn, _ = History().suggest(ordinal, self._sampler("random", ordinal), self._space)
+        return self._config.finetune_config(self.plan.backbone.name, drawn, seed=self._seed(ordinal))
+
+    def _sampler(self, phase: Phase, ordinal: int) -> BaseSampler:
         if phase == "random":
-            return RandomSampler(seed=self._seed(number))
+            return RandomSampler(seed=self._seed(ordinal))
         if phase == "thompson":
             runs = read_runs(self._trials().filter(pc.field("study") == self.key))
-            return ThompsonSampler(runs, self._candidate, self.num_blocks, seed=self._seed(number))
+            return ThompsonSampler(runs, self._candidate, self.num_blocks, seed=self._seed(ordinal))
         # The slice is TPE's start-up; running trials count as bad guesses so that parallel ones differ.
-        return TPESampler(seed=self._seed(number), n_startup_trials=0, constant_liar=True)
+        return TPESampler(seed=self._seed(ordinal), n_startup_trials=0, constant_liar=True)
 
     def _candidate(self, trial: optuna.Trial) -> FinetuneConfig:
         return self._config.finetune_config(self.plan.backbone.name, self._space(trial), seed=0)
 
     def _confirm(self) -> list[RunRequest]:
+        """What has not ended of the chosen configuration's confirmations, and of its runs on fewer samples."""
+        trials = self._trials().filter(pc.field("study") == self.key)
         try:
-            trials = self._trials().filter(pc.field("study") == self.key)
             chosen = trials.filter(pc.field("number") == choose(trials))
         except NoCompletedTrial:
             return []
         config: dict[str, Any] = json.loads(chosen["config"][0].as_py())
-        repeated = [
-            FinetuneConfig(**{**config, "seed": self._seed(CONFIRMATION_NUMBERS_FROM + index)})
-            for index in range(self.plan.confirmations)
-        ]
+        seeds = [self._seed(CONFIRMATION_NUMBERS_FROM + index) for index in range(self.plan.confirmations)]
         # Each by a fine-tuner of its own, a probe as well: what is evaluated is a whole network.
         asked: list[tuple[Phase, float]] = [("confirmation", 1.0), *(("reduced", f) for f in self.plan.train_fracs)]
-        runs = [(phase, again, frac) for phase, frac in asked for again in repeated]
+        runs = [PlannedRun(phase=phase, train_frac=frac, seed=seed) for phase, frac in asked for seed in seeds]
+        numbers = self._plans.numbers(config, runs, self._next_number)
+        self._next_number = max(self._next_number, self._plans.end)
+        ended = set(trials["number"].to_pylist())
+        self._num_confirmed += sum(numbers[run] in ended for run in runs)
         return [
-            self._request(self.num_trials + index, phase, again, train_frac=frac)
-            for index, (phase, again, frac) in enumerate(runs)
+            self._request(
+                numbers[run], run.phase, FinetuneConfig(**{**config, "seed": run.seed}), train_frac=run.train_frac
+            )
+            for run in runs
+            if numbers[run] not in ended
         ]
 
-    def _seed(self, number: int) -> int:
-        """Of trial `number` in every study alike. Hashed: with their sum, sweeps of neighbouring seeds would
-        share all draws but one, and their results would pass for independent ones."""
-        text = f"{self._config.seed}:{number}"
+    def _seed(self, ordinal: int) -> int:
+        """Of the search trial of that place in every study alike. Hashed: with their sum, sweeps of neighbouring
+        seeds would share all draws but one, and their results would pass for independent ones."""
+        text = f"{self._config.seed}:{ordinal}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
     def _request(
@@ -215,5 +295,6 @@ class Study:
             num_sharing=self.plan.confirmations if phase == "reduced" else self._num_sharing,
             companions=together,
             num_threads=self._config.resources.cpus_per_trial,
+            epoch_timeout_s=self._config.resources.epoch_timeout_s,
             test_file=str(self._folder.test_file(self._index, number)),
         )

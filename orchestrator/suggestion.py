@@ -46,7 +46,7 @@ class History:
         self._running: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}
         for trial in trials:
-            self._running[trial.number] = _renumbered(trial, trial.number)
+            self.add(trial)
             if trial.state.is_finished():
                 self.end(trial.number, trial.state, trial.value)
 
@@ -63,6 +63,12 @@ class History:
         drawn = space(trial)
         self._running[number] = _renumbered(moment.asked, number)
         return drawn, moment.asked
+
+    def add(self, trial: FrozenTrial) -> None:
+        """A trial that was suggested before, as a running one, with what it has reported."""
+        running = _renumbered(trial, trial.number)
+        running.state, running.values = TrialState.RUNNING, None
+        self._running[trial.number] = running
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """A running trial has come so far. Returns whether that is news: an epoch counts once."""

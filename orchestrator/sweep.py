@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.cluster import connect, measure_demands, screen_studies, slots, trial_resources
 from orchestrator.config import SweepConfig
-from orchestrator.errors import EnvironmentUnusable
+from orchestrator.disk import require_space
+from orchestrator.errors import EnvironmentUnusable, UsageError
 from orchestrator.folder import SweepFolder
 from orchestrator.packing import Demand
 from orchestrator.plan import Plan
 from orchestrator.recorder import Listener, Recorder
 
 __all__ = ["StudyFacts", "run_studies", "run_sweep"]
+
+_CHECKPOINTS: Final = "the checkpoints of the trials that run at a time"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +48,16 @@ class StudyFacts:
     input: str
     """What a sample is to the backbone: ``32 px``, ``up to 128 tokens``, ``16000 Hz``."""
 
+    weights_digest: str = ""
+    """sha256 over the pretrained blocks, which every run begins with; empty of an untrained control, whose numbers
+    are drawn anew and may differ in their last bits from processor to processor."""
+
+    weights_revision: str | None = None
+    """Commit of the checkpoint on the hub; None where it is from elsewhere."""
+
+    checkpoint_bytes: int = 0
+    """What a run keeps on disk at most while it is under way, with every block tuned."""
+
     notes: tuple[str, ...] = ()
     """What a person should know of the data."""
 
@@ -55,49 +68,61 @@ def run_sweep(
     folder: SweepFolder,
     *,
     address: str | None,
+    insecure: bool = False,
     listeners: Sequence[Listener],
     on_facts: Callable[[list[StudyFacts]], None],
+    checks: Sequence[Callable[[], None]] = (),
     say: Callable[[str], None] = print,
 ) -> None:
-    """Run every trial and confirmation of `plan`; results are in the folder's tables.
+    """Run every trial and confirmation of `plan` that has not ended; results are in the folder's tables.
 
     Args:
         address: of a Ray cluster; None starts a local Ray.
+        insecure: whether a cluster may be one that lets anybody in.
         on_facts: called once with every study's facts, before the first trial.
+        checks: each is asked ten times a second, and raises where the sweep must not go on.
         say: is given sentences for the user.
 
     Raises:
         EnvironmentUnusable: Ray, weights, data or resources are missing. Nothing has been trained.
+        UsageError: a backbone that nobody knows, or what one cannot do. Nothing has been trained either.
         KeyboardInterrupt: Ctrl-C. What had finished is recorded.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Locally the driver's machine is where trials run: it looks while Ray starts, which is idle time.
         inspection = pool.submit(_inspect_here, config, plan) if address is None else None
-        with connect(address):
+        with connect(address, insecure=insecure):
             slots(config.resources)  # or nothing fits at all, which is told before anybody waits for data
             facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan))
             on_facts(facts)
-            if config.screen:
+            if config.screen and not folder.screen.read().num_rows:
                 rows, notes = screen_studies(config, plan)
                 folder.screen.append_all(rows)
                 for note in notes:
                     say(note)
             demands = measure_demands(config, plan, [study.num_blocks for study in facts])
             num_slots = slots(config.resources, min((d.smallest_share for d in demands.values()), default=None))
+            require_space(folder.path, num_slots * max(study.checkpoint_bytes for study in facts), _CHECKPOINTS)
             recorder = Recorder(folder, listeners)
-            run_studies(config, plan, folder, facts, num_slots=num_slots, recorder=recorder, demands=demands)
+            run_studies(
+                config,
+                plan,
+                folder,
+                facts,
+                num_slots=num_slots,
+                recorder=recorder,
+                demands=demands,
+                checks=checks,
+                say=say,
+            )
 
 
 def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
     """Build every backbone and read all data once, in this process."""
     from orchestrator.inspection import forget, inspect_study
 
-    cpus = config.resources.cpus_per_trial
     try:
-        return [
-            inspect_study(study.task, study.backbone.name, cpus, config.execution, config.evaluation)
-            for study in plan.studies
-        ]
+        return [inspect_study(config, study.task, study.backbone.name) for study in plan.studies]
     finally:
         forget()  # the driver lives as long as the sweep, and has no more use for them
 
@@ -108,21 +133,18 @@ def _inspect_there(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
 
     from orchestrator.inspection import inspect_study
 
-    cpus = config.resources.cpus_per_trial
-    task = ray.remote(num_cpus=cpus)(inspect_study)
+    task = ray.remote(num_cpus=config.resources.cpus_per_trial)(inspect_study)
     found: list[dict[str, Any]] = ray.get(
-        [
-            task.remote(study.task, study.backbone.name, cpus, config.execution, config.evaluation)
-            for study in plan.studies
-        ]
+        [task.remote(config, study.task, study.backbone.name) for study in plan.studies]
     )
     return found
 
 
 def _checked(plan: Plan, found: list[dict[str, Any]]) -> list[StudyFacts]:
-    missing = sorted({answer["error"] for answer in found if "error" in answer})
-    if missing:
-        raise EnvironmentUnusable("\n".join(missing))
+    wrong = {answer["error"]: answer["usage"] for answer in found if "error" in answer}
+    if wrong:
+        kind = UsageError if any(wrong.values()) else EnvironmentUnusable
+        raise kind("\n".join(sorted(wrong)))
     return [StudyFacts(study=study.key, **answer) for study, answer in zip(plan.studies, found, strict=True)]
 
 
@@ -137,8 +159,12 @@ def run_studies(
     worker: type[Any] | None = None,
     reuse_actors: bool = True,
     demands: Mapping[str, Demand] | None = None,
+    checks: Sequence[Callable[[], None]] = (),
+    say: Callable[[str], None] = print,
 ) -> None:
     """Run every study of `plan` behind one Tuner, on the Ray that is connected.
+
+    What the folder's records hold already is not run again: it goes on where they end.
 
     Args:
         facts: one per study, in the plan's order.
@@ -146,18 +172,21 @@ def run_studies(
         worker: the Tune trainable; None is `FinetuneWorker`.
         reuse_actors: whether a worker process takes one trial after another.
         demands: what the runs of a study take of a GPU; of one that is not named, what the configuration says.
+        checks, say: as `run_sweep` takes them.
 
     Raises:
-        EnvironmentUnusable: the folder can no longer be written; what was recorded stays readable.
+        EnvironmentUnusable: the ledger is damaged, or the folder can no longer be written; what was recorded
+            stays readable.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
     from ray import tune
     from threadpoolctl import threadpool_limits
 
     from orchestrator.allocators import make_allocator
     from orchestrator.forgetting import ForgetEnded
     from orchestrator.interrupt import SafePoint, deferred_interrupts
+    from orchestrator.ledger import open_ledger
+    from orchestrator.restoring import take_over
     from orchestrator.scheduling import StudyScheduler
     from orchestrator.search import StudySearcher
     from orchestrator.study import Study
@@ -168,7 +197,7 @@ def run_studies(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # It logs the traceback of every failed trial, which is in the trial's record and in `runs/`.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    storage = JournalStorage(JournalFileBackend(str(folder.ledger_file)))
+    storage = open_ledger(folder.ledger_file, is_new=len(folder.attempts.read()) == 0)
     studies = [
         Study(
             study_plan,
@@ -182,12 +211,22 @@ def run_studies(
         )
         for index, (study_plan, study_facts) in enumerate(zip(plan.studies, facts, strict=True))
     ]
-    searcher = StudySearcher(studies, recorder, make_allocator(config, studies, folder.trials.read))
+    scheduler = StudyScheduler(tuple(study.key for study in studies), config.budget)
+    take_over(folder, studies, recorder, scheduler.replay)
+    searcher = StudySearcher(
+        studies,
+        recorder,
+        make_allocator(config, studies, folder.trials.read),
+        max_retries=config.resources.max_retries,
+        missed=scheduler.replay,
+        say=say,
+    )
+    point = SafePoint(*checks)
     tuner = tune.Tuner(
         tune.with_resources(worker, trial_resources(config.resources, demands or {})),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=StudyScheduler(tuple(study.key for study in studies), config.budget),
+            scheduler=scheduler,
             num_samples=-1,
             # Without it Tune keeps one pending trial behind any custom searcher, and slots stand idle.
             max_concurrent_trials=num_slots,
@@ -199,7 +238,7 @@ def run_studies(
             name="tune",
             storage_path=str(folder.path),
             verbose=0,
-            callbacks=[SafePoint(), ForgetEnded()],
+            callbacks=[point, ForgetEnded()],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
@@ -209,10 +248,12 @@ def run_studies(
         with deferred_interrupts(), threadpool_limits(1, user_api="blas"):
             tuner.fit()
     except Exception:
+        if point.failure is not None:
+            raise point.failure from None
         if isinstance(searcher.failure, OSError):
             raise EnvironmentUnusable(
                 f"the sweep's records in {folder.path} must be writable: {searcher.failure.strerror}; "
-                "what had been recorded stays readable"
+                "nothing that had been recorded is lost"
             ) from searcher.failure
         raise
 

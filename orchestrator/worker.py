@@ -7,28 +7,37 @@ reports never holds a test score; those are written to a file of their own.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from ray import tune
 
+from orchestrator.errors import one_line, redact
 from orchestrator.folder import write_whole
 from orchestrator.inspection import load_study
-from orchestrator.probing import make_run
+from orchestrator.probing import Run, make_run
+from orchestrator.redaction import unrevealing
 from orchestrator.request import RunRequest
-from trainables.errors import Diverged
+from trainables.checkpoint import load_checkpoint, save_checkpoint
+from trainables.config import EpochMetrics
+from trainables.errors import Diverged, TrainableError
 from trainables.finetune import Finetuner, default_device
 from trainables.memory_limit import limit_memory
+from trainables.watchdog import Watchdog
 
 __all__ = ["FinetuneWorker"]
+
+T = TypeVar("T")
 
 
 class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no types
@@ -43,15 +52,13 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._refused is not None:
+            return self._failed(self._refused)
         try:
-            return self._epoch()
-        except Diverged as error:
+            return self._watched(self._epoch)
+        except TrainableError as error:
             # The trial failed, the process did not: it is reported, not raised, and stays warm.
-            reason = f"diverged: {error}"
-            return {**self._facts(), "epoch": self._finetuner.epoch, "error": reason, "done": True}
-        except Exception:
-            self._leave_traceback()
-            raise
+            return self._failed(error)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: Tune's checkpoints are not used."""
@@ -59,20 +66,61 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
     def _begin(self, request: RunRequest) -> None:
         self._request = request
         self._started = time.perf_counter()
+        self._spent_s = 0.0
+        self._epochs: list[EpochMetrics] = []
+        self._run: Run | None = None
+        self._refused: TrainableError | None = None
+        self._watchdog = Watchdog(request.hung_file, request.epoch_timeout_s)
         try:
-            torch.set_num_threads(request.num_threads)
-            if torch.cuda.is_available():
-                # Whoever shares the GPU is safe from this process; what it lacks it finds another way to do.
-                limit_memory(self._gpu_share())
-            backbone, task = load_study(request.task, request.config.backbone)
-            if request.train_frac < 1:
-                task = task.reduced(request.train_frac)
-            if torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()
-            self._finetuner = make_run(request, backbone, task)
-        except Exception:
+            self._watched(self._load)
+        except TrainableError as error:
+            self._refused = error
+
+    def _watched(self, work: Callable[[], T]) -> T:
+        """Do what may hang, or fail in a way that must be told."""
+        try:
+            with self._watchdog:
+                return work()
+        except Diverged:
+            raise
+        except TrainableError:
             self._leave_traceback()
             raise
+        except Exception as error:
+            self._leave_traceback()
+            raise unrevealing(error) from None  # Tune keeps what it is given in files of its own
+
+    def _load(self) -> None:
+        """Make the run and bring it to where an attempt before this one left it."""
+        request = self._request
+        torch.set_num_threads(request.num_threads)
+        if torch.cuda.is_available():
+            # Whoever shares the GPU is safe from this process; what it lacks it finds another way to do.
+            limit_memory(self._gpu_share())
+        backbone, task = load_study(request.task, request.config.backbone)
+        if request.train_frac < 1:
+            task = task.reduced(request.train_frac)
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._run = make_run(request, backbone, task)
+        if request.attempt > 1:
+            self._go_on(self._run)
+
+    def _go_on(self, run: Run) -> None:
+        if not isinstance(run, Finetuner):
+            # All but the last one, which it then has to tell.
+            run.go_on_after(min(self._request.num_known_epochs, self._request.config.max_epochs - 1))
+            return
+        restored = load_checkpoint(self._request.checkpoint_folder, run)
+        self._epochs = list(restored.epochs)
+        self._spent_s = restored.facts.get("duration_s", 0.0)
+        if restored.notes:
+            self._request.error_file.write_text("\n".join(restored.notes) + "\n", encoding="utf-8")
+
+    def _failed(self, error: TrainableError) -> dict[str, Any]:
+        kind = "diverged" if isinstance(error, Diverged) else type(error).__name__
+        epoch = 0 if self._run is None else self._run.epoch
+        return {**self._facts(), "epoch": epoch, "error": f"{kind}: {one_line(str(error))}", "done": True}
 
     def _gpu_share(self) -> float:
         """What Ray holds free for this trial; all where it holds no GPU, or nobody asked Ray."""
@@ -81,8 +129,13 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         return share
 
     def _epoch(self) -> dict[str, Any]:
-        metrics = self._finetuner.train_epoch()
-        done = metrics.epoch >= self._request.config.max_epochs
+        run, last = self._trained, self._request.config.max_epochs
+        if run.epoch < last:  # otherwise an attempt before this one trained it, and died on its evaluation
+            self._epochs.append(run.train_epoch())
+            self._keep()
+        metrics, done = self._epochs[-1], run.epoch >= last
+        if done:
+            self._watchdog.begin_evaluation()
         test = self._test_row() if done else {}
         facts = self._facts()  # by now: what an evaluation takes is no cost of adapting
         if done:
@@ -90,18 +143,34 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             write_whole(Path(self._request.test_file), json.dumps(test))
         return {**asdict(metrics), **facts, "done": done}
 
+    def _keep(self) -> None:
+        """Save the epoch before it is told: what the driver knows is never lost with this process."""
+        run = self._trained
+        if not isinstance(run, Finetuner):
+            return  # heads on frozen features, which a few seconds bring back
+        try:
+            save_checkpoint(
+                self._request.checkpoint_folder,
+                run,
+                attempt=self._request.attempt,
+                epochs=self._epochs,
+                facts=self._facts(),
+            )
+        except OSError:
+            # A full disk costs what a checkpoint would have saved, not the training itself.
+            logging.getLogger(__name__).warning("no checkpoint of epoch %d", run.epoch, exc_info=True)
+
+    @property
+    def _trained(self) -> Run:
+        assert self._run is not None, "a run that could not be made is not trained"
+        return self._run
+
     def _facts(self) -> dict[str, Any]:
-        finetuner = self._finetuner
-        memory = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+        """Of this process, and of the run once it is made."""
         return {
-            "num_blocks": finetuner.backbone.num_blocks,
-            "num_params": finetuner.num_params,
-            "num_params_trainable": finetuner.num_params_trainable,
-            "num_val": len(finetuner.task.val),
-            "metric": finetuner.task.objective.metric,
-            "frozen_digest": finetuner.frozen_digest,
-            "duration_s": time.perf_counter() - self._started,
-            "memory_mib": memory,
+            **({} if self._run is None else _facts_of(self._run)),
+            "duration_s": self._spent_s + time.perf_counter() - self._started,
+            "memory_mib": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else str(default_device()),
             "node": socket.gethostname(),
             "worker_pid": os.getpid(),
@@ -109,7 +178,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def _test_row(self) -> dict[str, Any]:
         """A `TESTS` row as JSON takes it, without what only an evaluation knows."""
-        measured, objective = self._finetuner.measure_test(), self._finetuner.task.objective
+        measured, objective = self._trained.measure_test(), self._trained.task.objective
         quality, scores = measured.quality, measured.example_scores
         score = quality.score(objective.metric)
         if not math.isfinite(score):
@@ -129,7 +198,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
 
     def _evaluate(self) -> dict[str, Any]:
         """Leave what else was measured in files of its own; the part of the `TESTS` row that it knows."""
-        finetuner = self._finetuner
+        finetuner = self._trained
         if self._request.evaluation is None or not isinstance(finetuner, Finetuner):
             return {}
         from orchestrator.evaluating import evaluate_run  # two seconds to load, which no first trial should wait for
@@ -137,4 +206,15 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         return evaluate_run(finetuner, self._request.evaluation, self._request)
 
     def _leave_traceback(self) -> None:
-        self._request.error_file.write_text(traceback.format_exc(), encoding="utf-8")
+        self._request.error_file.write_text(redact(traceback.format_exc()), encoding="utf-8")
+
+
+def _facts_of(run: Run) -> dict[str, Any]:
+    return {
+        "num_blocks": run.backbone.num_blocks,
+        "num_params": run.num_params,
+        "num_params_trainable": run.num_params_trainable,
+        "num_val": len(run.task.val),
+        "metric": run.task.objective.metric,
+        "frozen_digest": run.frozen_digest,
+    }

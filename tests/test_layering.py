@@ -35,7 +35,7 @@ FORBIDDEN = {
 """Top-level packages that no module of the pattern imports, at its top or inside a function."""
 
 ALLOWED = {
-    "ray": ("interrupt", "cluster", "sweep", "worker", "search", "scheduling", "forgetting"),
+    "ray": ("interrupt", "cluster", "doctor.ray_start", "sweep", "worker", "search", "scheduling", "forgetting"),
     "optuna": ("study", "suggestion", "thompson", "sweep", "importance"),
     "mlflow": ("tracking.*",),
 }

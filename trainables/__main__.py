@@ -9,10 +9,11 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from trainables.config import FinetuneConfig, TaskSpec
+from trainables.config import EpochMetrics, FinetuneConfig, TaskSpec
 from trainables.errors import TrainableError
 from trainables.evaluation import Evaluation
 from trainables.execution import Execution
@@ -35,7 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except _Unwritable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
     return 0
+
+
+class _Unwritable(Exception):
+    """A checkpoint cannot be saved."""
 
 
 def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -43,6 +51,7 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     from trainables.backbones import build
     from trainables.catalog import lookup
+    from trainables.checkpoint import Restored, load_checkpoint
     from trainables.data import load_task
     from trainables.finetune import Finetuner
 
@@ -59,6 +68,7 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     backbone = build(lookup(config.backbone))
     finetuner = Finetuner(config, backbone, load_task(spec, backbone.preprocessing), execution=execution)
     task = finetuner.task
+    restored = Restored() if options.checkpoint is None else load_checkpoint(options.checkpoint, finetuner)
     yield {
         "config": asdict(config),
         "num_blocks": backbone.num_blocks,
@@ -66,10 +76,15 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "num_params_trainable": finetuner.num_params_trainable,
         "num_train": len(task.train),
         "num_val": len(task.val),
-        "notes": task.notes,
+        "notes": (*task.notes, *restored.notes),
         "device": str(finetuner.device),
     }
+    epochs = list(restored.epochs)
+    yield from map(asdict, epochs)
     for metrics in finetuner.epochs():
+        epochs.append(metrics)
+        if options.checkpoint is not None:
+            _save(options.checkpoint, finetuner, epochs)
         yield asdict(metrics)
     test = finetuner.measure_test()
     yield {
@@ -82,6 +97,18 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     }
     if options.evaluate:
         yield _evaluation(finetuner, evaluation)
+
+
+def _save(folder: Path, finetuner: Finetuner, epochs: Sequence[EpochMetrics]) -> None:
+    from trainables.checkpoint import save_checkpoint
+
+    try:
+        save_checkpoint(folder, finetuner, attempt=1, epochs=epochs, facts={})
+    except OSError as error:
+        raise _Unwritable(
+            f"--checkpoint {folder} must be a folder that can be written: {error.strerror or error}; make room, or "
+            "name another; the same command then goes on after the last epoch that was saved"
+        ) from error
 
 
 def _evaluation(finetuner: Finetuner, evaluation: Evaluation) -> dict[str, Any]:
@@ -132,6 +159,12 @@ def _parser() -> argparse.ArgumentParser:
                 **_value(types[field.name]),
             )
     parser.add_argument("--evaluate", action="store_true", help="measure everything else of the best epoch as well")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="save each epoch in this folder, and go on from what is there: to the same result",
+    )
     parser.add_argument("--num-threads", type=int, help="of torch; default: one per core")
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
     return parser

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.data import Split, Task
 from trainables.errors import FrozenMoved
 from trainables.execution import Execution
-from trainables.fitting import require_fitting_images
+from trainables.fitting import require_fitting_batches, require_fitting_images
 from trainables.freezing import (
     block_digests,
     copy_tuned,
@@ -30,8 +31,9 @@ from trainables.frozen_features import FrozenFeatures, fit_frozen_head
 from trainables.measurement import TestMeasurement
 from trainables.objective import loss_weight
 from trainables.prefix import Prefix
+from trainables.state import TrainingState, require_alike
 from trainables.step import TrainStep
-from trainables.validation import epoch_metrics, require_finite
+from trainables.validation import epoch_metrics, require_best, require_finite
 
 __all__ = ["Finetuner", "default_device"]
 
@@ -56,8 +58,8 @@ class Finetuner:
             their activations pays.
 
     Raises:
-        InvalidConfig: the freeze depth, the window, the augmentation or the size of the images does not
-            fit the backbone.
+        InvalidConfig: the freeze depth, the window, the augmentation, the size of the batches or that of the
+            images does not fit the backbone.
         DataError: the loss shall be weighted by class and the task has no classes.
     """
 
@@ -80,6 +82,7 @@ class Finetuner:
         self._best_state: dict[str, Tensor] = {}
         backbone = copy_tuned(pretrained, *(config.tune_window or (config.freeze_depth,)))
         replace_head(backbone, task.objective.num_outputs, config.seed)
+        require_fitting_batches(backbone, batch_sizes(len(task.train), config.batch_size))
         self.backbone = backbone.to(self.device).to(memory_format=torch.channels_last)
         self._digests = block_digests(pretrained)
         self.frozen_digest = frozen_digest(self.backbone, self._digests)
@@ -174,8 +177,7 @@ class Finetuner:
         Raises:
             ValueError: no epoch has been completed.
         """
-        if self.best is None:
-            raise ValueError("at least one completed epoch is needed to measure the best one")
+        require_best(self.best)
         current = {name: t.detach().clone() for name, t in moving_state(self.backbone).items()}
         self._load_moving_state(self._best_state)
         try:
@@ -192,32 +194,45 @@ class Finetuner:
             outputs = torch.cat([self._step.forward(state).float().cpu() for state in states])
         return outputs[torch.cat(batches).argsort()], split.targets
 
-    def state_dict(self) -> dict[str, Any]:
+    def state(self) -> TrainingState:
         """Everything needed to go on from the last completed epoch; frozen blocks are left out."""
-        return {
-            "epoch": self.epoch,
-            "moving": moving_state(self.backbone),
-            "best": self.best,
-            "best_moving": self._best_state,
-            "frozen_digest": self.frozen_digest,
-            **self._step.state_dict(),
-        }
+        step = self._step.state()
+        parts = {"moving": moving_state(self.backbone), "optimizer": step.tensors}
+        if self.best is not None and self.best.epoch < self.epoch:
+            parts["best"] = self._best_state
+        return TrainingState(
+            tensors={f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()},
+            values={
+                "epoch": self.epoch,
+                "best": None if self.best is None else asdict(self.best),
+                "frozen_digest": self.frozen_digest,
+                **step.values,
+            },
+        )
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; the next epoch equals the uninterrupted one.
+    def load_state(self, state: TrainingState) -> None:
+        """Go on where `state` was taken; the next epoch equals the uninterrupted one. Its tensors are copied.
 
         Raises:
             FrozenMoved: the frozen blocks are not those that the state was trained behind.
+            ValueError: its tensors are not of a run like this. In either case nothing has been changed.
         """
-        if state["frozen_digest"] != self.frozen_digest:
+        if state.values["frozen_digest"] != self.frozen_digest:
             raise FrozenMoved(
                 f"the {len(self.backbone.frozen)} frozen blocks of {self.config.backbone} differ from those "
                 "the saved state was trained behind; resume with the same weights and freeze_depth"
             )
-        self.epoch = state["epoch"]
-        self.best, self._best_state = state["best"], state["best_moving"]
-        self._load_moving_state(state["moving"])
-        self._step.load_state_dict(state)
+        current, moving, best = moving_state(self.backbone), state.part("moving"), state.part("best")
+        require_alike("moving", moving, current)
+        if best:
+            require_alike("best", best, current)
+        saved = state.values["best"]
+        best_epoch = None if saved is None else EpochMetrics(**saved)
+        self._step.load_state(TrainingState(tensors=state.part("optimizer"), values=state.values))
+        self.best = best_epoch
+        self._load_moving_state(moving)
+        self._best_state = {name: torch.empty_like(t).copy_((best or moving)[name]) for name, t in current.items()}
+        self.epoch = state.values["epoch"]
 
     def _make_prefix(self, depth: int, num_runs: int, num_epochs: int, *, augmentation: Augmentation | None) -> Prefix:
         return Prefix(

@@ -95,6 +95,11 @@ def block_digests(pretrained: Backbone) -> tuple[str, ...]:
     return known[1]
 
 
+def weights_digest(pretrained: Backbone) -> str:
+    """sha256 over the digests of all blocks: names the weights a study begins with, wherever they came from."""
+    return hashlib.sha256(";".join(block_digests(pretrained)).encode()).hexdigest()
+
+
 def frozen_digest(backbone: Backbone, digests: tuple[str, ...] | None = None) -> str:
     """sha256 over the digests of the frozen blocks and their places: names what a trial stands on.
 
@@ -120,13 +125,18 @@ def frozen_checksum(backbone: Backbone) -> tuple[int, ...]:
 
 
 def moving_state(backbone: Backbone) -> dict[str, Tensor]:
-    """Parameters and buffers of the tuned blocks and the head, by their name in the backbone."""
+    """Parameters and buffers of the tuned blocks and the head, by their name in the backbone; one of several names
+    has the first of them."""
     tuned = [(f"blocks.{i}", block) for i, block in enumerate(backbone.blocks) if i not in backbone.frozen]
-    return {
+    named = {
         f"{prefix}.{name}": tensor
         for prefix, part in [*tuned, ("head", backbone.head)]
         for name, tensor in part.state_dict().items()
     }
+    firsts: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in named.items():
+        firsts.setdefault((tensor.data_ptr(), tensor.shape), name)
+    return {name: named[name] for name in firsts.values()}
 
 
 def module_digest(module: nn.Module) -> str:

@@ -29,7 +29,7 @@ from trainables.measurement import TestMeasurement
 from trainables.probe_capacity import probe_capacity
 from trainables.probe_group import is_probe, probe_group
 from trainables.probe_training import ProbeTraining
-from trainables.validation import epoch_metrics, require_finite
+from trainables.validation import epoch_metrics, require_best, require_finite
 
 __all__ = ["ProbeGroup", "ProbeRun", "probe_capacity", "probe_group"]
 
@@ -226,15 +226,30 @@ class ProbeRun:
             self.best = outcome
         return outcome
 
+    def go_on_after(self, epoch: int) -> None:
+        """Train this run's first `epoch` epochs again, so that `train_epoch` goes on with the next.
+
+        A member keeps no checkpoint: its group is trained again from the seeds, which takes seconds and gives
+        the same to the bit. Trained among other members than before it is the same within the rounding of
+        float32.
+
+        Args:
+            epoch: in [0, max_epochs]; those that this run has gone through already are not gone through again.
+
+        Raises:
+            ValueError: `epoch` is beyond max_epochs.
+            Diverged, FrozenMoved: as `train_epoch`.
+        """
+        while self.epoch < epoch:
+            self.train_epoch()
+
     def measure_test(self) -> TestMeasurement:
         """Measure the best epoch's head on the test split; training may go on afterwards.
 
         Raises:
             ValueError: no epoch has been completed.
         """
-        if self.best is None:
-            raise ValueError("at least one completed epoch is needed to measure the best one")
-        return self._group._measure_test(self._index, self.best)
+        return self._group._measure_test(self._index, require_best(self.best))
 
 
 class _Record:

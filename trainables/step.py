@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -13,10 +14,11 @@ from trainables.execution import Execution
 from trainables.memory_limit import is_out_of_memory
 from trainables.objective import Objective
 from trainables.optimization import Anchor, make_optimizer, make_schedule
-from trainables.passes import Ladder, memory_key
+from trainables.passes import Ladder, Passes, memory_key
 from trainables.precision import autocast
 from trainables.preprocessing import State
 from trainables.splitting import InParts, release_memory, split
+from trainables.state import TrainingState
 from trainables.tuned import Tuned
 from trainables.undo import Intact, Undo
 
@@ -99,18 +101,49 @@ class TrainStep:
         """
         return self._in_parts(self._outputs, state)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Of optimizer and schedule."""
-        return {
-            "step": self.num_done,
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-        }
+    def state(self) -> TrainingState:
+        """Of optimizer, schedule, and in how many passes a batch goes through memory."""
+        moments = self._optimizer.state_dict()["state"]
+        return TrainingState(
+            tensors={f"{index}.{name}": moment for index, named in moments.items() for name, moment in named.items()},
+            values={
+                "step": self.num_done,
+                "learning_rates": [group["lr"] for group in self._optimizer.param_groups],
+                "schedule": self._schedule.state_dict(),
+                "passes": asdict(self._ladder.passes),
+                "samples_at_once": self._in_parts.size,
+            },
+        )
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.num_done = state["step"]
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+    def load_state(self, state: TrainingState) -> None:
+        """Go on where `state` was taken.
+
+        Raises:
+            ValueError: its tensors do not fit this run's parameters; nothing has been changed.
+        """
+        groups = self._optimizer.state_dict()["param_groups"]
+        rates = state.values["learning_rates"]
+        loaded = {
+            "state": self._moments(state.tensors),
+            "param_groups": [{**group, "lr": lr} for group, lr in zip(groups, rates, strict=True)],
+        }
+        passes = Passes(**state.values["passes"])
+        self._optimizer.load_state_dict(loaded)
+        self._schedule.load_state_dict(state.values["schedule"])
+        self._ladder.passes = passes
+        self._in_parts.size = state.values["samples_at_once"]
+        self.num_done = state.values["step"]
+
+    def _moments(self, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+        """Copies of the optimizer's tensors as it takes them: by the number of their parameter."""
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            number, _, name = key.partition(".")
+            if int(number) >= len(parameters) or tensor.shape not in (parameters[int(number)].shape, ()):
+                raise ValueError(f"optimizer.{key} of shape {tuple(tensor.shape)} must be of a parameter of this run")
+            moments.setdefault(int(number), {})[name] = tensor.clone()
+        return moments
 
     def _outputs(self, state: State) -> Tensor:
         with autocast(self._config.precision, self._device):

@@ -8,7 +8,7 @@ from trainables.config import EpochMetrics
 from trainables.errors import Diverged
 from trainables.objective import Metric, Quality
 
-__all__ = ["epoch_metrics", "require_finite"]
+__all__ = ["epoch_metrics", "require_best", "require_finite"]
 
 
 def require_finite(split: str, loss: float, epoch: int) -> None:
@@ -22,6 +22,17 @@ def require_finite(split: str, loss: float, epoch: int) -> None:
     """
     if not math.isfinite(loss):
         raise Diverged(f"{split} loss is {loss} in epoch {epoch}")
+
+
+def require_best(best: EpochMetrics | None) -> EpochMetrics:
+    """The best epoch of a run, where it has one.
+
+    Raises:
+        ValueError: no epoch has been completed.
+    """
+    if best is None:
+        raise ValueError("at least one completed epoch is needed to measure the best one")
+    return best
 
 
 def epoch_metrics(

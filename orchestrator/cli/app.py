@@ -12,8 +12,16 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from orchestrator.cli import describe_commands, init_command, result_commands, sweep_command
+from orchestrator.cli import (
+    describe_commands,
+    doctor_command,
+    init_command,
+    result_commands,
+    resume_command,
+    sweep_command,
+)
 from orchestrator.errors import OrchestratorError, redact
+from orchestrator.redaction import hide
 from trainables.errors import TrainableError
 
 __all__ = ["app", "main", "run"]
@@ -29,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("sweep")(sweep_command.sweep)
+app.command("resume")(resume_command.resume)
 app.command("report")(result_commands.report)
 app.command("rank")(result_commands.rank)
 app.command("compare")(result_commands.compare)
@@ -38,11 +47,14 @@ app.command("init")(init_command.init)
 app.command("backbones")(describe_commands.backbones)
 app.command("validate")(describe_commands.validate)
 app.command("schema")(describe_commands.schema)
+app.command("doctor")(doctor_command.doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; a traceback is shown with ``-v`` only."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for argument in arguments:
+        hide(argument)
     try:
         code = app(args=arguments, standalone_mode=False)
         return int(code or 0)
@@ -53,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OrchestratorError, TrainableError) as error:
         _tell(error, verbose=_verbose(arguments))
         return getattr(error, "exit_code", 2)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return getattr(error, "exit_code", INTERRUPTED)
     except Exception as error:
         _tell(error, "internal error, please report it; -v shows the traceback: ", verbose=_verbose(arguments))
         return 1

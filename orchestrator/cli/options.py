@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from orchestrator.ranking.options import RankingOptions
 
 __all__ = [
+    "Address",
     "AsJson",
+    "Insecure",
     "Quiet",
     "Storage",
     "TrackingUri",
@@ -31,6 +33,11 @@ __all__ = [
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Address = Annotated[
+    str | None,
+    typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to run on ('auto' on a head node); default: this machine."),
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Join a cluster that lets anybody in.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")]
 Storage = Annotated[Path, typer.Option("--storage", help="Folder that holds the sweeps.")]
 TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's address; default: the sweep's own.")]

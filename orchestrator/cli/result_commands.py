@@ -144,15 +144,16 @@ def compare(
 
 
 def ls(storage: Storage = _STORAGE, as_json: AsJson = False, verbose: Verbose = False) -> int:
-    """List the sweeps in a storage folder, oldest first."""
+    """List the sweeps in a storage folder, oldest first: which run, how far they came, and how to go on."""
     from orchestrator.display import print_sweeps
     from orchestrator.folder import list_sweeps
+    from orchestrator.overview import overview
 
-    rows = [_summary(folder) for folder in list_sweeps(storage)]
+    sweeps = [overview(folder) for folder in list_sweeps(storage)]
     if as_json:
-        print_json(rows)
+        print_json([sweep.document() for sweep in sweeps])
     else:
-        print_sweeps(rows, stdout())
+        print_sweeps(sweeps, stdout())
     return 0
 
 
@@ -164,26 +165,29 @@ def show(
     verbose: Verbose = False,
 ) -> int:
     """Show every run of a sweep, or everything about the runs of one number."""
-    from orchestrator.display import print_runs
+    from orchestrator.display import print_attempts, print_runs
     from orchestrator.errors import UsageError
     from orchestrator.evaluated import read_evaluations
     from orchestrator.folder import find_sweep
+    from orchestrator.run_list import list_runs
 
     folder = find_sweep(sweep, storage)
-    trials, epochs, _ = folder.tables()
-    runs = [row for row in trials.to_pylist() if trial is None or row["number"] == trial]
-    if trial is not None and not runs:
-        raise UsageError(f"{folder.sweep_id} has no finished run {trial}; it has {len(trials)} runs")
+    ended, begun = list_runs(folder, trial)
+    if trial is not None and not ended and not begun:
+        num_runs = len(folder.trials.read())
+        raise UsageError(f"{folder.sweep_id} has no finished run {trial}; it has {num_runs} runs, and none begun of it")
     if trial is None:
         if as_json:
-            print_json({"sweep": folder.sweep_id, "runs": runs})
+            print_json({"sweep": folder.sweep_id, "runs": ended, "unfinished": begun})
         else:
-            print_runs(runs, stdout())
+            print_runs(ended, stdout())
+            print_attempts(begun, stdout())
         return 0
+    _, epochs, _ = folder.tables()
     curves = [row for row in epochs.to_pylist() if row["number"] == trial]
     evaluations = read_evaluations(folder)
     full: list[dict[str, Any]] = []
-    for run in runs:
+    for run in ended:
         curve = [row for row in curves if row["study"] == run["study"]]
         evaluated = evaluations.get((run["study"], trial))
         if as_json:
@@ -191,7 +195,9 @@ def show(
         else:
             _print_run(run, curve, evaluated)
     if as_json:
-        print_json({"sweep": folder.sweep_id, "runs": full})
+        print_json({"sweep": folder.sweep_id, "runs": full, "unfinished": begun})
+    else:
+        print_attempts(begun, stdout())
     return 0
 
 
@@ -199,7 +205,11 @@ def _print_run(run: dict[str, Any], curve: list[dict[str, Any]], evaluated: Eval
     from orchestrator.display import print_measures
 
     for key, value in run.items():
-        print(f"{key:<22} {value}")
+        if key != "attempts":
+            print(f"{key:<22} {value}")
+    for attempt in run["attempts"]:
+        why = "" if attempt["cause"] is None else f", after: {attempt['cause']}"
+        print(f"attempt {attempt['attempt']:<3} {attempt['started_at']:%Y-%m-%d %H:%M:%S} UTC{why}")
     for row in curve:
         print(
             f"epoch {row['epoch']:<3} train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  "
@@ -208,19 +218,3 @@ def _print_run(run: dict[str, Any], curve: list[dict[str, Any]], evaluated: Eval
     if evaluated is not None:
         print_measures(evaluated, stdout())
     print()
-
-
-def _summary(folder: Any) -> dict[str, Any]:
-    """One line of ``ls``. The leader is read from the ranking's file, not computed anew for every sweep."""
-    states = folder.trials.read()["state"].to_pylist()
-    file = folder.path / "ranking.json"
-    ranking = json.loads(file.read_text(encoding="utf-8"))["ranking"] if file.exists() else []
-    leaders = [f"{row['backbone']} ({row['task']})" for row in ranking if row["rank"] == 1]
-    return {
-        "sweep": folder.sweep_id,
-        "path": str(folder.path),
-        "runs": len(states),
-        "failed": states.count("failed"),
-        "leader": ", ".join(leaders) or "-",
-        "created": folder.read_facts().get("created_at", "-"),
-    }

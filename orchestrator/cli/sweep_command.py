@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.options import AsJson, Quiet, Verbose, print_json, stderr, stdout
+from orchestrator.cli.options import Address, AsJson, Insecure, Quiet, Verbose, print_json, stderr
+from orchestrator.cli.outcome import tell_outcome
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from orchestrator.conduct import Outcome
     from orchestrator.config import SweepConfig
     from orchestrator.plan import Plan
 
@@ -23,8 +21,8 @@ __all__ = ["sweep"]
 
 def sweep(
     file: Annotated[
-        str, typer.Argument(help="Sweep file, or the name of a shipped one.", show_default=True)
-    ] = "quickstart",
+        str | None, typer.Argument(help="Sweep file, or the name of a shipped one.", show_default="quickstart")
+    ] = None,
     plan_only: Annotated[bool, typer.Option("--plan", help="Print studies, trials and cost, and stop.")] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the complete sweep file, and stop.")
@@ -40,12 +38,14 @@ def sweep(
     tracking_uri: Annotated[str | None, typer.Option(help="Same as --set tracking_uri=...")] = None,
     storage: Annotated[str | None, typer.Option(help="Same as --set storage=...")] = None,
     seed: Annotated[int | None, typer.Option(help="Same as --set seed=...")] = None,
-    address: Annotated[
+    extend: Annotated[
         str | None,
         typer.Option(
-            envvar="RAY_ADDRESS", help="Ray cluster to run on ('auto' on a head node); default: this machine."
+            metavar="SWEEP", help="Grant this sweep more budget and go on with it, e.g. with --set budget.trials=16."
         ),
     ] = None,
+    address: Address = None,
+    insecure: Insecure = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -54,13 +54,30 @@ def sweep(
     from orchestrator.config import load_sweep, resolved_yaml
     from orchestrator.plan import plan, plan_to_dict
     from orchestrator.plan_table import render_plan
+    from orchestrator.preflight import advice
 
+    if extend is not None:
+        return _extend(
+            extend,
+            refused={"FILE": file, "--plan": plan_only, "--print-config": print_config, "--allocate": allocate}
+            | {"--seed": seed},
+            overrides=overrides or (),
+            storage=storage,
+            tracking_uri=tracking_uri,
+            address=address,
+            insecure=insecure,
+            as_json=as_json,
+            quiet=quiet,
+        )
     shortcuts = {"budget.allocation": allocate, "tracking_uri": tracking_uri, "storage": storage, "seed": seed}
-    config = load_sweep(file, [*(overrides or []), *_shortcuts(shortcuts)])
+    config = load_sweep(file or "quickstart", [*(overrides or []), *_shortcuts(shortcuts)])
     if print_config:
         print(resolved_yaml(config), end="")
         return 0
     planned = plan(config)
+    if not quiet:
+        for sentence in advice(config):
+            stderr().print(f"note: {sentence}", highlight=False, markup=False, soft_wrap=True)
     if plan_only:
         from trainables.data.cache import cache_limit
 
@@ -70,7 +87,19 @@ def sweep(
         else:
             print(render_plan(planned, limit))
         return 0
-    return _run(config, planned, address, as_json=as_json, quiet=quiet)
+    return _run(config, planned, address, insecure=insecure, as_json=as_json, quiet=quiet)
+
+
+def _extend(
+    sweep: str, *, refused: Mapping[str, object], overrides: Sequence[str], storage: str | None, **options: Any
+) -> int:
+    """``sweep --extend``: what a sweep was begun with is in its folder, and only its budget may be set."""
+    from orchestrator.cli.resume_command import go_on_with
+    from orchestrator.errors import UsageError
+
+    if given := [name for name, value in refused.items() if value]:
+        raise UsageError(f"--extend goes on with a sweep as it was begun, and takes no {given[0]} beside it")
+    return go_on_with(sweep, Path(storage or "sweeps"), extension=overrides, **options)
 
 
 def _shortcuts(given: Mapping[str, str | int | None]) -> list[str]:
@@ -78,27 +107,24 @@ def _shortcuts(given: Mapping[str, str | int | None]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 
-def _run(config: SweepConfig, planned: Plan, address: str | None, *, as_json: bool, quiet: bool) -> int:
+def _run(config: SweepConfig, planned: Plan, address: str | None, *, insecure: bool, as_json: bool, quiet: bool) -> int:
     console = stderr()
     if not quiet:
         text = _announcement(config, planned)
         console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
-    from orchestrator.conduct import conduct, tracking_uri
+    from orchestrator.preflight import require_versions
+
+    require_versions()  # before any other package is loaded
+    from orchestrator.conduct import conduct
     from orchestrator.display import make_board
-    from orchestrator.results import exit_code
+    from orchestrator.stores import tracking_uri
     from orchestrator.tracking import check
 
     check(tracking_uri(config))
     board = make_board(planned, console, quiet=quiet)
     with board.shown():
-        outcome = conduct(config, planned, address=address, listeners=[board], say=board.say)
-    if as_json:
-        print_json(_document(outcome))
-    else:
-        _print(outcome, stdout(), config)
-    if outcome.interrupted:
-        return 130
-    return exit_code(outcome.folder.trials.read())
+        outcome = conduct(config, planned, address=address, insecure=insecure, listeners=[board], say=board.say)
+    return tell_outcome(outcome, as_json=as_json)
 
 
 def _announcement(config: SweepConfig, planned: Plan) -> str:
@@ -119,40 +145,3 @@ def _announcement(config: SweepConfig, planned: Plan) -> str:
         f"{study.max_epochs} epochs, and its best configuration is confirmed with {study.confirmations} "
         f"fresh seeds{again}: {planned.runs} runs in all"
     )
-
-
-def _document(outcome: Outcome) -> dict[str, Any]:
-    from orchestrator.results import ranking_document
-
-    return {
-        **ranking_document(outcome.folder, outcome.ranking),
-        "tracking": {
-            "complete": outcome.tracking.complete,
-            "error": outcome.tracking.error,
-            "links": {task: link.url for task, link in outcome.tracking.links.items()},
-        },
-        "interrupted": outcome.interrupted,
-    }
-
-
-def _print(outcome: Outcome, console: Console, config: SweepConfig) -> None:
-    from orchestrator.display import print_ranking, print_screen
-    from orchestrator.screen_report import foretold
-
-    print_ranking(outcome.ranking, console)
-    print_screen(foretold(outcome.folder.screen.read(), outcome.ranking.table), console)
-    sweep_id = outcome.folder.sweep_id
-    where = "" if config.storage == "sweeps" else f" --storage {config.storage}"
-    relative = os.path.relpath(outcome.folder.path)
-    shown = relative if len(relative) < len(str(outcome.folder.path)) else str(outcome.folder.path)
-    lines = [f"results   {shown} (ranking.csv, ranking.json, ranking.parquet)"]
-    if (outcome.folder.path / "report.html").exists():
-        lines.insert(0, f"report    {shown}/report.html")
-    for link in outcome.tracking.links.values():
-        first, *rest = [*([link.command] if link.command else []), link.url]
-        lines += [f"compare   {first}", *(f"          {line}" for line in rest)]
-    if not outcome.tracking.complete:
-        lines.append(f"MLflow    incomplete; later: python -m orchestrator report {sweep_id}{where}")
-    lines.append(f"next      python -m orchestrator show {sweep_id}{where}")
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator.config.model import Budget, Confirmation, Resources, SweepConfig, Weighting
 from orchestrator.config.overrides import set_value
+from orchestrator.config.placing import placed_backbone, placed_tracking_uri
 from orchestrator.config.schema import check_sweep, sweep_section
 from orchestrator.config.task import placed
 from orchestrator.config.yaml_source import Document, dump_yaml, read_yaml
@@ -135,9 +136,10 @@ def _checked(document: Document) -> SweepConfig:
     values = check_sweep(document)
     evaluation = values.pop("evaluation")
     values["storage"] = os.path.expanduser(values["storage"])
+    values["tracking_uri"] = placed_tracking_uri(values["tracking_uri"])
     return SweepConfig(
         tasks=tuple(TaskSpec(**placed(task)) for task in values.pop("tasks")),
-        backbones=tuple(values.pop("backbones")),
+        backbones=tuple(map(placed_backbone, values.pop("backbones"))),
         finetune=FinetuneConfig(backbone="any", **values.pop("finetune")),
         budget=Budget(**values.pop("budget")),
         confirmation=Confirmation(**values.pop("confirmation")),

@@ -93,6 +93,15 @@ class Resources:
     max_concurrent: int | Auto = "auto"
     """Trials at a time, in [1, 10000]; ``auto`` is as many as fit."""
 
+    max_retries: int = 2
+    """How often in a row a run is tried again that broke without completing another epoch, as when its worker
+    died, in [0, 10]. What would break again the same way, such as training that diverges, is not tried again."""
+
+    epoch_timeout_s: float | Auto | None = "auto"
+    """Seconds that one epoch of a run may take before the run counts as hung and fails, > 0 and at most a year;
+    null is no limit. ``auto`` is 6 h up to the end of its first epoch, then 20 times its longest epoch, and at
+    least 600 s."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepConfig:

@@ -255,8 +255,14 @@ class Section:
 
     def _report_unknown(self, key: object, keys: Keys, report: Report) -> None:
         text = key if isinstance(key, str) else shown(key)
-        hint = self.hints.get(text) or did_you_mean(text, self.rules).removeprefix("; ")
-        report.add((*keys, text), "unknown key", hint=hint or f"known are {', '.join(self.rules)}")
+        report.add((*keys, text), "unknown key", hint=self._hint(text) or f"known are {', '.join(self.rules)}")
+
+    def _hint(self, key: str) -> str:
+        if hint := self.hints.get(key) or did_you_mean(key, self.rules).removeprefix("; "):
+            return hint
+        # A typing error in a key that belongs elsewhere.
+        near = next((name for name in self.hints if did_you_mean(key, [name])), None)
+        return f"did you mean {near!r}? {self.hints[near]}" if near and "did you mean" not in self.hints[near] else ""
 
     def schema(self) -> dict[str, Any]:
         properties = {name: rule.schema() for name, rule in self.rules.items()}

@@ -52,6 +52,7 @@ from orchestrator.config.values import (
     broken_gpus,
     broken_name,
     broken_part,
+    broken_timeout,
     full_name,
 )
 from orchestrator.config.yaml_source import Document
@@ -65,6 +66,7 @@ from trainables.execution import ActivationCache, ActivationDtype, Execution
 __all__ = ["check_sweep", "sweep_section"]
 
 MAX_SEED: Final = 2**31 - 1
+YEAR_S: Final = 365 * 86_400
 
 _SEED: Final = Scalar(kind=int, low=0, high=MAX_SEED)
 
@@ -111,9 +113,9 @@ def sweep_section() -> Section:
             "models": "did you mean 'backbones'?",
             "datasets": "did you mean 'tasks'?",
             "lr": "learning_rate belongs under space, or fixed under finetune",
-            "learning_rate": "it belongs under space, or fixed under finetune",
-            "freeze_depth": "it belongs under space, or fixed under finetune",
-            "tune_window": "it belongs under space, or fixed under finetune",
+            **dict.fromkeys(
+                ("learning_rate", "freeze_depth", "tune_window"), "it belongs under space, or fixed under finetune"
+            ),
             "batch_size": "it belongs under finetune",
             "trials": "it belongs under budget",
             "max_epochs": "it belongs under budget",
@@ -241,8 +243,15 @@ def _resources_section() -> Section:
             "cpus_per_trial": Scalar(kind=int, low=1, high=1024),
             "gpus_per_trial": Scalar(kind=float, low=0, high=64, also=broken_gpus, auto=True),
             "max_concurrent": Scalar(kind=int, low=1, high=10_000, auto=True),
+            "max_retries": Scalar(kind=int, low=0, high=10),
+            "epoch_timeout_s": Nullable(rule=Scalar(kind=float, low=0, high=YEAR_S, also=broken_timeout, auto=True)),
         },
-        hints={"gpus": "did you mean 'gpus_per_trial'?", "cpus": "did you mean 'cpus_per_trial'?"},
+        hints={
+            "gpus": "did you mean 'gpus_per_trial'?",
+            "cpus": "did you mean 'cpus_per_trial'?",
+            **dict.fromkeys(("retries", "max_failures"), "did you mean 'max_retries'?"),
+            **dict.fromkeys(("timeout", "timeout_s"), "did you mean 'epoch_timeout_s'?"),
+        },
     )
 
 

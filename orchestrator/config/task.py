@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, get_args
 
 from orchestrator.config.field_docs import field_docs
 from orchestrator.config.locations import Broken, broken_path
+from orchestrator.config.placing import LOCAL_STARTS, placed_data
 from orchestrator.config.rules import (
     Nullable,
     OneOf,
@@ -33,9 +32,6 @@ METRIC_HINT: Final = "a sweep maximises the task's own metric on validation; lea
 _BUNDLED: Final = "digits"
 _TORCHVISION: Final = "torchvision/"
 _HF: Final = "hf/"
-_LOCAL: Final = (".", "/", "~")
-"""How a folder begins where a name could stand as well."""
-
 _HUB_NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w.-]+)?", re.ASCII)
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _MAX_COLUMN: Final = 300
@@ -97,24 +93,14 @@ def task_section() -> Section:
         defaults=dataclass_defaults(TaskSpec),
         descriptions=field_docs(TaskSpec),
         hints={**hints, "metric": METRIC_HINT, "mode": METRIC_HINT},
-        relations=(_few_shot_alone, _sizes_fit),
+        relations=(_few_shot_alone, _sizes_fit, _splits_apart),
     )
 
 
 def placed(task: Mapping[str, Any]) -> dict[str, Any]:
-    """The checked values of a task with its local paths made absolute: against the home folder where they
-    begin with ``~``, else against the working folder. Workers have other working folders."""
-    places = {key: _absolute(task[key]) for key in ("data", "val_data", "test_data") if task[key] is not None}
+    """The checked values of a task with its local paths made absolute; see `orchestrator.config.placing`."""
+    places = {key: placed_data(task[key]) for key in ("data", "val_data", "test_data") if task[key] is not None}
     return {**task, **places}
-
-
-def _absolute(place: str) -> str:
-    if place == _BUNDLED or place.startswith(_TORCHVISION):
-        return place
-    if not place.startswith(_HF):
-        return str(Path(os.path.expanduser(place)).absolute())
-    folder = place.removeprefix(_HF)
-    return f"{_HF}{Path(os.path.expanduser(folder)).absolute()}" if folder.startswith(_LOCAL) else place
 
 
 def broken_data(text: str) -> Broken | None:
@@ -132,7 +118,7 @@ def broken_data(text: str) -> Broken | None:
             "e.g. torchvision/CIFAR10; ./torchvision/... is a folder",
         )
     name = text.removeprefix(_HF)
-    if text.startswith(_HF) and not name.startswith(_LOCAL) and not _HUB_NAME.fullmatch(name):
+    if text.startswith(_HF) and not name.startswith(LOCAL_STARTS) and not _HUB_NAME.fullmatch(name):
         return (
             "must be hf/<dataset>[@configuration], or hf/./folder",
             "e.g. hf/stanfordnlp/imdb or hf/nyu-mll/glue@sst2",
@@ -160,6 +146,23 @@ def _few_shot_alone(values: Mapping[str, Any], keys: Keys, report: Report) -> No
     if values.get("kind") not in (None, "classification"):
         rule = f"counts samples per class, which a {values['kind']} task has not"
         report.add((*keys, "few_shot"), rule, few_shot, "give num_train")
+
+
+def _splits_apart(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """Validation and test samples are others than those that are trained on."""
+    data, seen = values.get("data"), {}
+    for name in ("data", "val_data", "test_data"):
+        place = values.get(name)
+        if place is None:
+            continue
+        if name != "data" and data is not None and (data == _BUNDLED or data.startswith(_TORCHVISION)):
+            rule = f"cannot join {data}, which is split as it was published, or by num_val and num_test"
+            report.add((*keys, name), rule, place, "remove it")
+            continue
+        first = seen.setdefault(placed_data(place), name)
+        if first != name:
+            rule = f"must not be {first}: a sweep would choose, or measure, by samples it has seen"
+            report.add((*keys, name), rule, place, "leave it out, and it is split off from data")
 
 
 def _sizes_fit(values: Mapping[str, Any], keys: Keys, report: Report) -> None:

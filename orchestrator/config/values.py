@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orchestrator.config.placing import LOCAL_STARTS, placed_backbone
 from orchestrator.config.rules import OneOf, Report, Scalar
 from orchestrator.config.yaml_source import Keys
 from orchestrator.errors import redact
@@ -15,7 +16,7 @@ from search_spaces.errors import ABSENT
 from search_spaces.parameters import DEPTH_NAMES
 from search_spaces.scalars import misfit
 from search_spaces.searchable import FREEZE_DEPTH, broken_rule, options
-from trainables.catalog import SOURCES, lookup
+from trainables.catalog import SOURCES, is_checkpoint_path, lookup
 from trainables.errors import UnknownName, did_you_mean
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "broken_gpus",
     "broken_name",
     "broken_part",
+    "broken_timeout",
     "full_name",
 ]
 
@@ -35,6 +37,7 @@ NAME: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 """Of sweeps and tasks: they become folders, MLflow experiments and parts of study keys."""
 
 MAX_NAME: Final = 200
+MAX_PATH: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,20 +156,33 @@ def broken_name(text: str) -> tuple[str, str] | None:
 
 
 def broken_backbone(text: str) -> tuple[str, str] | None:
-    if len(text) > MAX_NAME or not text.isprintable() or " " in text:
-        return f"must be source/architecture[@weights], of at most {MAX_NAME} characters without spaces", ""
+    """The rule a name breaks; only in the paths of files may there be spaces, and more than a name has."""
+    rule = f"must be source/architecture[@weights], of at most {MAX_NAME} characters without spaces"
+    if len(text) > MAX_PATH or not text.isprintable():
+        return rule, ""
     try:
         lookup(text)
     except UnknownName as error:
+        if len(text) > MAX_NAME or " " in text:
+            return rule, ""
         rule, _, hint = str(error).removeprefix(f"backbone {text!r}: ").partition("; ")
         hint = hint or did_you_mean(text.partition("/")[0], SOURCES).removeprefix("; ")
         return rule.replace("expected", "must be"), hint
-    return None
+    name = text.removesuffix(_path_in(text))
+    return (rule, "") if len(name) > MAX_NAME or " " in name or text != text.strip() else None
+
+
+def _path_in(backbone: str) -> str:
+    """What follows the part of a backbone's name that is no path of a file or folder."""
+    spec = lookup(backbone)
+    if spec.source == "hf":
+        return backbone.removeprefix("hf/") if spec.architecture.startswith(LOCAL_STARTS) else ""
+    return spec.weights if spec.weights is not None and is_checkpoint_path(spec.weights) else ""
 
 
 def full_name(backbone: str) -> str:
-    """The name with its weights: two spellings of one backbone are one."""
-    return lookup(backbone).name
+    """The name with its weights, its paths absolute: two spellings of one backbone are one."""
+    return lookup(placed_backbone(backbone)).name
 
 
 def broken_gpus(gpus: float) -> tuple[str, str] | None:
@@ -178,3 +194,7 @@ def broken_gpus(gpus: float) -> tuple[str, str] | None:
 def broken_part(share: float) -> tuple[str, str] | None:
     """Of a whole that is trained on anyway."""
     return None if 0 < share < 1 else ("must be in (0, 1)", "all samples are what confirmations are trained on")
+
+
+def broken_timeout(seconds: float) -> tuple[str, str] | None:
+    return None if seconds > 0 else ("must be auto, null or more than 0 s", "null is no limit")

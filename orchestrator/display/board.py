@@ -29,6 +29,9 @@ class Board(Protocol):
 
     def shown(self) -> AbstractContextManager[object]: ...
     def say(self, message: str) -> None: ...
+    def past(self, trials: Sequence[Row]) -> None:
+        """Runs that had ended before this board was there."""
+
     def run_started(self, run: Row) -> None: ...
     def epoch(self, row: Row) -> None: ...
     def run_finished(self, trial: Row, test: Row | None, evaluated: Evaluated | None) -> None: ...
@@ -42,7 +45,9 @@ class _Progress:
     color: str
     total: int
     counts: dict[str, int] = field(default_factory=lambda: {"completed": 0, "stopped": 0, "failed": 0})
-    running: int = 0
+    running: set[int] = field(default_factory=set)
+    """Numbers: a run that is tried again is one run."""
+
     num_confirmed: int = 0
     num_reduced: int = 0
     best: Mapping[str, Any] | None = None
@@ -52,7 +57,7 @@ class _Progress:
         return sum(self.counts.values())
 
     def finish(self, trial: Row) -> None:
-        self.running -= 1
+        self.running.discard(trial["number"])
         self.counts[trial["state"]] += 1
         self.num_confirmed += trial["phase"] == "confirmation"
         self.num_reduced += trial["phase"] == "reduced"
@@ -79,6 +84,7 @@ class _Progresses:
         }
         self.any_reduced = any(study.reduced_runs for study in plan.studies)
         self._started: float | None = None
+        self._past = 0
         self._told: set[str] = set()
 
     @property
@@ -97,11 +103,18 @@ class _Progresses:
     @property
     def left_s(self) -> float | None:
         """At the pace so far; None before the first run has ended."""
-        return self.elapsed_s / self.ended * (self.total - self.ended) if self.ended else None
+        done = self.ended - self._past
+        return self.elapsed_s / done * (self.total - self.ended) if done else None
+
+    def resume(self, trials: Sequence[Row]) -> None:
+        """Count runs that ended before the time began."""
+        for trial in trials:
+            self.studies[trial["study"]].finish(trial)
+        self._past += len(trials)
 
     def start(self, run: Row) -> None:
         self._started = self._started or time.perf_counter()
-        self.studies[run["study"]].running += 1
+        self.studies[run["study"]].running.add(run["number"])
 
     def news(self, evaluated: Evaluated | None) -> list[str]:
         """What could not be evaluated, once for each study: its confirmations fail alike."""
@@ -126,6 +139,9 @@ class LineBoard:
 
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def past(self, trials: Sequence[Row]) -> None:
+        self._progresses.resume(trials)
 
     def run_started(self, run: Row) -> None:
         self._progresses.start(run)
@@ -163,6 +179,9 @@ class LiveBoard:
 
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False, markup=False)
+
+    def past(self, trials: Sequence[Row]) -> None:
+        self._progresses.resume(trials)
 
     def run_started(self, run: Row) -> None:
         self._progresses.start(run)
@@ -207,7 +226,7 @@ class LiveBoard:
             Column(header="freeze", cells=of_best(depth), rank=1),
             Column(header="lr", cells=of_best(lambda trial: rate(trial["learning_rate"])), rank=4),
             Column(header="head lr", cells=of_best(lambda trial: rate(trial["head_learning_rate"])), rank=7),
-            Column(header="run", cells=[str(study.running) for study in studies], rank=2),
+            Column(header="run", cells=[str(len(study.running)) for study in studies], rank=2),
             Column(header="done", cells=counted("completed"), rank=2),
             Column(header="stop", cells=counted("stopped"), rank=5),
             Column(header="fail", cells=failed, rank=2),

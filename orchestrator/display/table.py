@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from orchestrator.display.board import describe, rate
+from orchestrator.display.board import rate
 from orchestrator.display.fitting import Column, fitting_table
 from orchestrator.ranking import Comparison, Ranking, aggregate
 from orchestrator.tracking.naming import blocks_text, short_names
 
-__all__ = ["print_comparison", "print_ranking", "print_runs", "print_sweeps"]
+__all__ = ["points", "print_comparison", "print_ranking"]
 
 _METRICS: Final = {"r2": "R²"}
 _CONDITIONS: Final = {
@@ -72,6 +72,7 @@ def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> 
         Column(header="head lr", cells=each(lambda row: rate(row["best_head_learning_rate"])), rank=5),
         Column(header="trials\n(stopped)", cells=each(_trials), rank=6),
         Column(header="cost s", cells=each(_cost), rank=4),
+        *([Column(header="coverage", cells=each(_coverage), rank=2)] if any(_is_short(row) for row in rows) else []),
     )
     columns = (
         Column(header="rank", cells=each(_rank), rank=0),
@@ -200,37 +201,18 @@ def _trials(row: Mapping[str, Any]) -> str:
     return f"{row['num_trials']} ({row['num_stopped']}{failed})"
 
 
+def _is_short(row: Mapping[str, Any]) -> bool:
+    """Whether something of what was planned gave no result."""
+    return row["coverage"] is not None and row["coverage"] < 1
+
+
+def _coverage(row: Mapping[str, Any]) -> str:
+    """Rounded down: not all is not 100 %."""
+    return "-" if row["coverage"] is None else f"{math.floor(100 * row['coverage'] + 1e-9)}%"
+
+
 def _cost(row: Mapping[str, Any]) -> str:
     return "-" if row["cost_s"] is None else f"{row['cost_s']:.0f}"
-
-
-def print_runs(trials: Iterable[Mapping[str, Any]], console: Console) -> None:
-    """One line per run."""
-    table = Table(box=None, padding=(0, 1))
-    for column in ("#", "backbone", "phase", "state", "val", "configuration", "epochs", "s"):
-        table.add_column(column, justify="left" if column in ("backbone", "phase", "state") else "right")
-    for trial in trials:
-        table.add_row(
-            str(trial["number"]),
-            Text(trial["backbone"]),
-            trial["phase"],
-            trial["state"],
-            points(trial["val_score"]),
-            describe(trial),
-            f"{trial['epochs']}/{trial['max_epochs']}",
-            f"{trial['duration_s']:.1f}",
-        )
-    console.print(table)
-
-
-def print_sweeps(sweeps: Iterable[Mapping[str, Any]], console: Console) -> None:
-    """One line per sweep."""
-    table = Table(box=None, padding=(0, 1))
-    for column in ("sweep", "runs", "failed", "leader", "created"):
-        table.add_column(column, overflow="fold")
-    for sweep in sweeps:
-        table.add_row(*(Text(str(sweep[key])) for key in ("sweep", "runs", "failed", "leader", "created")))
-    console.print(table)
 
 
 def _fraction(value: float | None) -> str:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from orchestrator.ranking.aggregate import Aggregate, aggregate
 from orchestrator.ranking.choice import NoCompletedTrial, choose
 from orchestrator.ranking.compare import Comparison, common_weights, compare
+from orchestrator.ranking.confirmed import superseded
 from orchestrator.ranking.foreign import rank_scores
-from orchestrator.ranking.options import PRESETS, RaceEnd, RankingOptions
+from orchestrator.ranking.options import PRESETS, Planned, RaceEnd, RankingOptions
 from orchestrator.ranking.profile import ProfileTables, profile_tables
 from orchestrator.ranking.result import Ranking, rank
 from orchestrator.ranking.schema import PAIRS, RANKING
@@ -27,6 +28,7 @@ __all__ = [
     "Comparison",
     "InvalidTable",
     "NoCompletedTrial",
+    "Planned",
     "ProfileTables",
     "RaceEnd",
     "Ranking",
@@ -39,4 +41,5 @@ __all__ = [
     "profile_tables",
     "rank",
     "rank_scores",
+    "superseded",
 ]

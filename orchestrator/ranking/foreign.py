@@ -160,7 +160,7 @@ class _ForeignTask:
                 "test_metric": "score",
                 "num_test": self.examples[name].shape[1] if self.examples else None,
             }
-            row |= dict.fromkeys(("num_collapsed", "num_confirmations_lost"), 0)
+            row |= dict.fromkeys(("num_collapsed", "num_confirmations_lost", "num_superseded"), 0)
             row |= dict.fromkeys(("num_trials", "num_completed", "num_stopped", "num_failed"), 0)
             if self.claims is not None:
                 own = float(self.scores.own_variances[index])
@@ -197,7 +197,7 @@ class _ForeignTask:
                 lacking={},
                 train_fracs=(),
                 budget=(),
-                insufficient=(),
+                insufficient={},
                 dropped=(),
                 race=None,
                 confidence=self.options.confidence,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["COMPONENTS", "DEFAULT_WEIGHTS", "PRESETS", "RaceEnd", "RankingOptions"]
+__all__ = ["COMPONENTS", "DEFAULT_WEIGHTS", "PRESETS", "Planned", "RaceEnd", "RankingOptions"]
 
 COMPONENTS = ("quality", "ease", "data_efficiency", "robustness")
 
@@ -39,6 +39,16 @@ class RaceEnd:
 
     sentence: str
     """The end in words, with the trials it took of those there were."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """How many runs a study was to have: what a ranking must know to say how far it came."""
+
+    trials: int | None
+    """None where a race decides."""
+    confirmations: int
+    reduced: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.ranking.claims import TaskScores
-from orchestrator.ranking.options import RaceEnd, RankingOptions
+from orchestrator.ranking.options import Planned, RaceEnd, RankingOptions
 from orchestrator.ranking.schema import PAIRS, RANKING
 from orchestrator.ranking.score import gather
 from orchestrator.ranking.study import read_studies
@@ -42,12 +42,14 @@ def rank(
     *,
     options: RankingOptions | None = None,
     races: Mapping[str, RaceEnd] | None = None,
+    planned: Mapping[str, Planned] | None = None,
 ) -> Ranking:
     """Rank the backbones of every task in the tables, each task apart.
 
     trials: columns of TRIALS, any number of studies. tests: columns of TESTS; rows may be missing.
     options: RankingOptions() when left out. races: how each task's race ended, where its studies had no equal
-    budgets; None is no race.
+    budgets; None is no race. planned: study -> the runs it was to have, so that an unfinished sweep says how far it
+    came; None where nobody knows.
 
     Score = weighted mean of chance-normalised test results under conditions of use: quality (fully tuned), ease
     (1 to 8 random trials), data efficiency (less training data) and robustness (perturbed inputs). A condition
@@ -71,13 +73,16 @@ def rank(
     """
     options = options or RankingOptions()
     studies = read_studies(trials, tests)
+    planned = planned or {}
     rows: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     verdicts: list[Verdict] = []
     scores: list[TaskScores] = []
     for _, members in itertools.groupby(studies, key=lambda study: study.task):
         found = [gather(study) for study in members]
-        task = TaskRanking(found, options, (races or {}).get(found[0].study.task))
+        name = found[0].study.task
+        of_task = {study: plan for study, plan in planned.items() if study.partition(":")[0] == name}
+        task = TaskRanking(found, options, (races or {}).get(name), of_task)
         rows += task.rows()
         pairs += task.pairs()
         verdicts.append(task.verdict())

@@ -7,17 +7,41 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.ranking.options import Planned
 from orchestrator.ranking.score import Evidence
+from orchestrator.ranking.study import REPEATS, Study
 
-__all__ = ["study_row"]
+__all__ = ["absent_row", "study_row"]
 
 
-def study_row(item: Evidence) -> dict[str, Any]:
+def absent_row(task: str, backbone: str) -> dict[str, Any]:
+    """Of a study that was planned, and of which no run has ended."""
+    none = (
+        "confirmations",
+        "collapsed",
+        "confirmations_lost",
+        "superseded",
+        "trials",
+        "completed",
+        "stopped",
+        "failed",
+    )
+    return {
+        "task": task,
+        "backbone": backbone,
+        "status": "insufficient",
+        "reason": "no run has ended",
+        "coverage": 0.0,
+        **{f"num_{name}": 0 for name in none},
+    }
+
+
+def study_row(item: Evidence, planned: Planned | None = None) -> dict[str, Any]:
     """The columns that every study has, ranked or not."""
     study, chosen = item.study, item.chosen
     scores = [result.score for result in item.results]
     result = next(iter(study.tests.values()), None)
-    costs = study.runs.numbers_in("duration_s")
+    costs = np.concatenate([runs.numbers_in("duration_s") for runs in (study.runs, item.superseded)])
     costs = costs[np.isfinite(costs)]
     search = study.search
     row: dict[str, Any] = {
@@ -30,6 +54,7 @@ def study_row(item: Evidence) -> dict[str, Any]:
         "num_confirmations_lost": sum(
             run.state != "completed" or run.number not in study.tests for run in study.confirmations
         ),
+        "num_superseded": len(item.superseded),
         "num_blocks": study.runs[0].num_blocks,
         "test_metric": result.metric if result else study.runs[0].metric,
         "chance": result.chance if result else None,
@@ -38,6 +63,7 @@ def study_row(item: Evidence) -> dict[str, Any]:
         "num_completed": int(search.among("state", ["completed"]).sum()),
         "num_stopped": int(search.among("state", ["stopped"]).sum()),
         "num_failed": int(search.among("state", ["failed"]).sum()),
+        "coverage": _coverage(study, planned),
         "cost_s": math.fsum(costs) if len(costs) else None,
     }
     if chosen is not None:
@@ -52,3 +78,17 @@ def study_row(item: Evidence) -> dict[str, Any]:
             "run_cost_s": float(np.mean(again)) if again else None,
         }
     return row
+
+
+def _coverage(study: Study, planned: Planned | None) -> float:
+    tried = ~study.runs.among("phase", REPEATS)
+    numbers = study.runs.numbers_in("number")[~tried].astype(int)
+    done = study.runs.among("state", ["completed"])
+    tested = np.isin(numbers, list(study.tests))
+    num_results = int((tried & (done | study.runs.among("state", ["stopped"]))).sum()) + int(
+        (done[~tried] & tested).sum()
+    )
+    num_planned = len(study.runs)
+    if planned is not None and planned.trials is not None:
+        num_planned = planned.trials + planned.confirmations + planned.reduced
+    return min(1.0, num_results / num_planned)

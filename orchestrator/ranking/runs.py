@@ -25,7 +25,7 @@ _REST = ("weight_decay", "layer_decay", "head_init", "stay_near", "batch_size", 
 NEEDED: Final = (
     *("study", "number", "task", "backbone", "phase", "state", "freeze_depth", "tune_stop", "num_blocks"),
     *("freeze_frac", "learning_rate", "head_learning_rate", *_REST, "config", "metric", "val_score", "num_val"),
-    *("duration_s", "train_frac"),
+    *("duration_s", "train_frac", "seed"),
 )
 """Columns of TRIALS that runs are made of."""
 
@@ -35,7 +35,7 @@ REPEATS: Final = ("confirmation", "reduced")
 _AT_A_TIME = 1_000  # objects made together: one by one costs thirty times as much
 _SHARED = (
     *("study", "number", "task", "backbone", "phase", "state", "metric", "freeze_depth", "tune_stop", "num_blocks"),
-    *("freeze_frac", "learning_rate", "head_learning_rate", "num_val", "duration_s", "train_frac"),
+    *("freeze_frac", "learning_rate", "head_learning_rate", "num_val", "duration_s", "train_frac", "seed"),
 )
 
 _KIND = ("metric", "chance", "num_test")
@@ -85,6 +85,7 @@ class Run:
     num_val: int | None
     duration_s: float | None
     train_frac: float  # share of the training split, in (0, 1]; below 1 in phase reduced
+    seed: int
 
     @property
     def configuration(self) -> tuple[Any, ...]:

@@ -57,6 +57,8 @@ RANKING = pa.schema(
         pa.field("num_confirmations", pa.int32(), nullable=False),  # measured, collapsed ones included
         pa.field("num_collapsed", pa.int32(), nullable=False),  # of those, left out of the score
         pa.field("num_confirmations_lost", pa.int32(), nullable=False),  # failed, stopped or never tested
+        # Confirmations and reduced runs of what was chosen before the budget grew: in no number but cost_s.
+        pa.field("num_superseded", pa.int32(), nullable=False),
         # The chosen configuration. Null where no trial completed.
         pa.field("chosen_number", pa.int32()),
         pa.field("best_freeze_depth", pa.int32()),
@@ -73,7 +75,11 @@ RANKING = pa.schema(
         pa.field("num_completed", pa.int32(), nullable=False),
         pa.field("num_stopped", pa.int32(), nullable=False),
         pa.field("num_failed", pa.int32(), nullable=False),
-        pa.field("cost_s", pa.float64()),  # sum of duration_s over search trials and confirmations
+        # Share of the planned runs (trials, confirmations, reduced) that gave a result: neither failed nor, after
+        # training, without a test score, nor still to come. Where no plan is known, or a race made it: of those that
+        # ended. Null of a table of scores.
+        pa.field("coverage", pa.float64()),
+        pa.field("cost_s", pa.float64()),  # sum of duration_s over all runs
         pa.field("run_cost_s", pa.float64()),  # mean duration_s of one run at the chosen configuration
     ]
 )

@@ -6,16 +6,17 @@ min-max scaling and mean ranks do not have that property.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.ranking.choice import NoCompletedTrial, choose_run, coordinates, even_share
+from orchestrator.ranking.choice import coordinates, even_share
+from orchestrator.ranking.confirmed import MIN_CONFIRMATIONS, confirmed
 from orchestrator.ranking.curve import random_configurations, replay
 from orchestrator.ranking.interval import run_noise
-from orchestrator.ranking.runs import Run, TestResult, collapsed
+from orchestrator.ranking.runs import Run, Runs, TestResult, collapsed
 from orchestrator.ranking.scale import FLOOR, lowest
 from orchestrator.ranking.study import Study
 from orchestrator.ranking.surface import Array, Surface, fit
@@ -32,7 +33,6 @@ __all__ = [
     "validation_noise",
 ]
 
-MIN_CONFIRMATIONS = 2
 MIN_COMPLETED = 3
 
 _DRAWS = 1_000
@@ -48,8 +48,10 @@ def normalise(value: npt.ArrayLike, chance: float) -> Array:
 class Evidence:
     """What a study has to show for its chosen configuration."""
 
-    study: Study
+    study: Study  # without what is superseded
+    superseded: Runs  # confirmations and reduced runs of a configuration that was chosen before
     chosen: Run | None  # None when no search trial completed
+    awaited: Run | None  # chosen on validation by now, and not confirmed yet; None as a rule
     confirmed: tuple[Run, ...]  # confirmations of `chosen` that count
     num_confirmations: int  # measured, collapsed ones included
     num_collapsed: int
@@ -79,57 +81,42 @@ class Estimate:
 
 def gather(study: Study) -> Evidence:
     """Find the chosen configuration and the confirmations that count for it."""
-    try:
-        chosen = choose_run(study.runs)
-    except NoCompletedTrial:
+    found = confirmed(study.runs)
+    study, chosen = replace(study, runs=found.counted), found.chosen
+    if chosen is None:
         return Evidence(
             study=study,
+            superseded=found.superseded,
             chosen=None,
+            awaited=None,
             confirmed=(),
             num_confirmations=0,
             num_collapsed=0,
             reason="no search trial completed",
         )
     measured = [run for run in study.confirmations if run.state == "completed" and run.number in study.tests]
-    chosen = _confirmed_configuration(study, measured, chosen)
     here = [run for run in measured if run.configuration == chosen.configuration]
     fell = collapsed([study.tests[run.number].score for run in here])
-    confirmed = tuple(run for run, out in zip(here, fell, strict=True) if not out)
+    usable = tuple(run for run, out in zip(here, fell, strict=True) if not out)
     num_completed = len(study.search.scored)
     reasons = []
     if num_completed < MIN_COMPLETED:
         reasons.append(f"{num_completed} completed search trials, at least {MIN_COMPLETED} are needed")
-    if len(confirmed) < MIN_CONFIRMATIONS:
+    if len(usable) < MIN_CONFIRMATIONS:
         reasons.append(
-            f"{len(confirmed)} usable confirmations of the chosen configuration "
+            f"{len(usable)} usable confirmations of the chosen configuration "
             f"({len(here)} measured, {int(fell.sum())} collapsed), at least {MIN_CONFIRMATIONS} are needed"
         )
     return Evidence(
         study=study,
+        superseded=found.superseded,
         chosen=chosen,
-        confirmed=confirmed,
+        awaited=found.awaited,
+        confirmed=usable,
         num_confirmations=len(here),
         num_collapsed=int(fell.sum()),
         reason="; ".join(reasons) or None,
     )
-
-
-def _confirmed_configuration(study: Study, measured: Sequence[Run], chosen: Run) -> Run:
-    """The trial that the confirmations confirm.
-
-    Normally `chosen`. A sweep resumed with more trials may have confirmed what was best before them: then the
-    claim is about the configuration that was confirmed most often, if some trial tried it.
-    """
-    counts: dict[tuple[object, ...], int] = {}
-    for run in measured:
-        counts[run.configuration] = counts.get(run.configuration, 0) + 1
-    if counts.get(chosen.configuration, 0) >= MIN_CONFIRMATIONS:
-        return chosen
-    tried = study.search.scored
-    # Two equal configurations have equal rates: of very many trials few need a closer look.
-    alike = np.isin(tried.numbers_in("head_learning_rate"), [run.head_learning_rate for run in measured])
-    among: list[Run] = [chosen, *tried.at(alike)]
-    return max(among, key=lambda run: counts.get(run.configuration, 0))  # the first of equals
 
 
 def estimate(evidence: Evidence, shares: Mapping[str, float], seed: int) -> Estimate:
@@ -191,20 +178,12 @@ def validation_noise(evidence: Evidence) -> float:
 def _pooled(evidence: Evidence) -> tuple[list[Run], Array]:
     """Runs and test scores that the test surface is fitted to.
 
-    The completed search trials (of very many an even share) and all confirmations that did not collapse. Where a
+    The completed search trials (of very many an even share) and the confirmations that did not collapse. Where a
     trial has no test score its validation score stands in, shifted by the study's own median difference between
     the two sets.
     """
     study = evidence.study
-    assert evidence.chosen is not None
-    dropped = evidence.chosen.configuration
-    runs = even_share(study.search.scored)
-    runs += [
-        run
-        for run in study.confirmations
-        if run in evidence.confirmed
-        or (run.state == "completed" and run.number in study.tests and run.configuration != dropped)
-    ]
+    runs = [*even_share(study.search.scored), *evidence.confirmed]
     both = [
         study.tests.score(run.number) - run.val_score
         for run in runs

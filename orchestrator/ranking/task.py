@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from orchestrator.ranking.claims import Claims, TaskScores, own_interval
 from orchestrator.ranking.conditions import Scored, joint_examples, measured, score_under
-from orchestrator.ranking.options import COMPONENTS, RaceEnd, RankingOptions
+from orchestrator.ranking.options import COMPONENTS, Planned, RaceEnd, RankingOptions
+from orchestrator.ranking.progress import Progress
 from orchestrator.ranking.purchase import Bought
-from orchestrator.ranking.rows import study_row
+from orchestrator.ranking.rows import absent_row, study_row
 from orchestrator.ranking.score import Evidence
 from orchestrator.ranking.stability import weight_stability
 from orchestrator.ranking.verdict import Facts, Verdict, judge
@@ -26,11 +27,19 @@ class TaskRanking:
     Args:
         evidence: of its studies, by name; at least one.
         race: how its race ended; None where there was none.
+        planned: study -> the runs it was to have; of other studies that is not known.
     """
 
-    def __init__(self, evidence: Sequence[Evidence], options: RankingOptions, race: RaceEnd | None) -> None:
+    def __init__(
+        self,
+        evidence: Sequence[Evidence],
+        options: RankingOptions,
+        race: RaceEnd | None,
+        planned: Mapping[str, Planned],
+    ) -> None:
         self.options = options
         self.race = race
+        self.progress = Progress(evidence, planned)
         out = race.dropped if race else {}
         self.dropped = [item for item in evidence if item.study.backbone in out]
         still = [item for item in evidence if item.study.backbone not in out]
@@ -68,7 +77,7 @@ class TaskRanking:
             found, attainable = self.claims.found, self.claims.attainable
             for index, item in enumerate(self.scored):
                 rows.append(
-                    study_row(item.evidence)
+                    self._study_row(item.evidence)
                     | self._condition_columns(item, float(self.scores.own_variances[index]))
                     | {
                         "status": "ranked",
@@ -82,9 +91,16 @@ class TaskRanking:
                         "weight_stability": float(self.stability[index]),
                     }
                 )
-        rows += [study_row(item) | self._place(item) for item in self.dropped]
-        rows += [study_row(item) | {"status": "insufficient", "reason": item.reason} for item in self.insufficient]
-        return rows
+        rows += [self._study_row(item) | self._place(item) for item in self.dropped]
+        return rows + self._insufficient_rows()
+
+    def _insufficient_rows(self) -> list[dict[str, Any]]:
+        rows = [self._study_row(item) | {"status": "insufficient", "reason": item.reason} for item in self.insufficient]
+        rows += [absent_row(self.scores.task, backbone) for backbone in self.progress.absent]
+        return sorted(rows, key=lambda row: str(row["backbone"]))
+
+    def _study_row(self, item: Evidence) -> dict[str, Any]:
+        return study_row(item, self.progress.planned(item))
 
     def _condition_columns(self, item: Scored, own: float) -> dict[str, Any]:
         low, high = own_interval(item.score, own, self.options.confidence, regret_square=item.regret_square)
@@ -147,11 +163,11 @@ class TaskRanking:
                 lacking={} if self.race else {n: who for n, who in self.measured.lacking.items() if n in unmeasured},
                 train_fracs=fracs if self.shares["data_efficiency"] > 0 else (),
                 budget=tuple((item.study.backbone, len(item.study.search)) for item in everyone),
-                insufficient=tuple(item.study.backbone for item in self.insufficient),
+                insufficient={str(row["backbone"]): str(row["reason"]) for row in self._insufficient_rows()},
                 dropped=tuple(item.study.backbone for item in self.dropped),
                 race=self.race.sentence if self.race else None,
                 confidence=self.options.confidence,
-                notes=(),
+                notes=tuple(self.progress.sentences()),
             )
         )
 

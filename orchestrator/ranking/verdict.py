@@ -80,7 +80,8 @@ class Facts:
     lacking: Mapping[str, tuple[str, ...]]
     train_fracs: tuple[float, ...]
     budget: tuple[tuple[str, int], ...]
-    insufficient: tuple[str, ...]
+    insufficient: Mapping[str, str]
+    """Backbones without a rank, and why, by name."""
     dropped: tuple[str, ...]
     race: str | None
     confidence: float
@@ -128,7 +129,7 @@ def judge(facts: Facts) -> Verdict:
         weight_stability=float(facts.stability[0]) if len(facts.stability) else None,
         budget=facts.budget,
         equal_budget=len({count for _, count in facts.budget}) <= 1,
-        insufficient=facts.insufficient,
+        insufficient=tuple(facts.insufficient),
         dropped=facts.dropped,
         race=facts.race,
     )
@@ -221,7 +222,7 @@ def _reservations(facts: Facts, verdict: Verdict) -> Iterator[str]:
         counts = [count for _, count in verdict.budget]
         yield f"Budgets differ ({min(counts)} to {max(counts)} trials): a low score may only mean few trials."
     if verdict.insufficient:
-        yield f"Without a rank: {listed(verdict.insufficient)}."
+        yield f"Without a rank: {'; '.join(f'{name}: {why}' for name, why in facts.insufficient.items())}."
 
 
 def listed(names: Sequence[object]) -> str:

@@ -21,6 +21,7 @@ _WORDS: Final = (
     ("Score", "test metric with chance at 0 and perfect at 100, averaged over conditions of use"),
     ("Attainable and found", "the claim about the backbones, and the one about the tuned configurations alone"),
     ("Stopped, failed", "ended by the scheduler before its last epoch; ended by an error"),
+    ("Superseded", "a confirmation of what was chosen before the sweep was given more trials: spent, and in no result"),
     ("Collapsed", "a confirmation far below the others of its backbone: counted, and left out of the score"),
 )
 

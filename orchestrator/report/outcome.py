@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -89,6 +90,7 @@ def _ranking_table(studies: Sequence[StudyRecords], confidence: str) -> Table:
                 depth,
                 rate(row["best_learning_rate"]),
                 f"{row['num_trials']} ({row['num_stopped']}, {row['num_failed']})",
+                DASH if row["coverage"] is None else f"{math.floor(100 * row['coverage'] + 1e-9)} %",
                 seconds(row["cost_s"]),
                 row["reason"] or row["status"],
             )
@@ -97,13 +99,14 @@ def _ranking_table(studies: Sequence[StudyRecords], confidence: str) -> Table:
     num_test = next((study.row["num_test"] for study in studies if study.row["num_test"]), None)
     return Table(
         caption=f"Ranks and scores in points, with {confidence} intervals. Test scores are the plain mean and standard "
-        f"deviation of the confirmations{f' on {num_test} test samples' if num_test else ''}.",
+        f"deviation of the confirmations{f' on {num_test} test samples' if num_test else ''}. Coverage: of the "
+        "runs that were planned, those that gave a result.",
         columns=(
             *("rank", "backbone", "score", confidence, "P(best)", f"test {metric_name} (confirmations)"),
-            *("frozen / blocks", "learning rate", "trials (stopped, failed)", "spent", "status"),
+            *("frozen / blocks", "learning rate", "trials (stopped, failed)", "coverage", "spent", "status"),
         ),
         rows=tuple(rows),
-        words=frozenset({1, 10}),
+        words=frozenset({1, 11}),
     )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from orchestrator.evaluated import read_evaluations
 from orchestrator.folder import SweepFolder
-from orchestrator.ranking import Ranking
+from orchestrator.ranking import Ranking, superseded
 from orchestrator.ranking.profile import profile_tables
 from orchestrator.ranking.runs import REPEATS
 from orchestrator.report.evaluations import MeasureSet, StudyEvaluations
@@ -62,7 +62,7 @@ class StudyRecords:
     """TRIALS rows by number."""
 
     tests: Mapping[int, Mapping[str, Any]]
-    """Of confirmations and of runs with few labels, by number."""
+    """Of confirmations and of runs with few labels, superseded ones apart, by number."""
 
     epochs: Mapping[int, Rows]
     """Of the same runs."""
@@ -72,6 +72,12 @@ class StudyRecords:
     surface_map: Rows = field(default_factory=list)
     tuning_curve: Rows = field(default_factory=list)
     importances: Sequence[Importance] = ()
+    superseded: frozenset[int] = frozenset()
+    """Confirmations and runs with few labels of what was chosen before the budget grew."""
+
+    attempts: Mapping[int, Rows] = field(default_factory=dict)
+    """ATTEMPTS rows of runs that were handed out more than once, by number."""
+
     evaluated: StudyEvaluations = field(default_factory=StudyEvaluations)
 
     @cached_property
@@ -81,8 +87,12 @@ class StudyRecords:
 
     @cached_property
     def confirmations(self) -> Rows:
-        """Those that were completed."""
-        return [run for run in self.runs if run["phase"] == "confirmation" and run["state"] == "completed"]
+        """Those that were completed and count."""
+        return [run for run in self.repeats("confirmation") if run["state"] == "completed"]
+
+    def repeats(self, phase: str) -> Rows:
+        """Those of a phase that count, whatever their state."""
+        return [run for run in self.runs if run["phase"] == phase and run["number"] not in self.superseded]
 
     @property
     def is_regression(self) -> bool:
@@ -198,7 +208,10 @@ class _Reader:
         )
         self.colors, self.shorts = colors(names), short_names(names)
         self.trials = _by_study(trials.select(_SHOWN))
+        self.superseded = superseded(trials)
         again = {(study, run["number"]) for study, runs in self.trials.items() for run in runs if _is_of_chosen(run)}
+        again -= self.superseded
+        self.attempts = _by_study(folder.attempts.read())
         self.epochs, self.tests = (_by_study(_of_runs(again, table)) for table in (epochs, tests))
         self.evaluated = read_evaluations(folder)
         profiles = profile_tables(trials, tests, ranking.options)
@@ -219,7 +232,9 @@ class _Reader:
     def _study(self, place: int, row: Mapping[str, Any]) -> StudyRecords:
         name = f"{row['task']}:{row['backbone']}"
         runs = sorted(self.trials.get(name, []), key=lambda run: run["number"])
+        out = frozenset(number for study, number in self.superseded if study == name)
         confirmed = {run["number"] for run in runs if run["phase"] == "confirmation" and run["state"] == "completed"}
+        confirmed -= out
         epochs: dict[int, Rows] = defaultdict(list)
         for epoch in self.epochs.get(name, []):
             epochs[epoch["number"]].append(epoch)
@@ -241,9 +256,19 @@ class _Reader:
             depth_curve=self.depths.get(name, []),
             surface_map=self.maps.get(name, []),
             tuning_curve=self.tuning.get(name, []),
+            superseded=out,
+            attempts=_again(self.attempts.get(name, [])),
             importances=[i for i in self.importances if (i.task, i.backbone) == (row["task"], row["backbone"])],
             evaluated=StudyEvaluations(each=evaluated),
         )
+
+
+def _again(attempts: Rows) -> dict[int, Rows]:
+    """Of the runs that were handed out more than once, by number."""
+    found: defaultdict[int, Rows] = defaultdict(list)
+    for row in attempts:
+        found[row["number"]].append(row)
+    return {number: rows for number, rows in found.items() if len(rows) > 1}
 
 
 def _is_of_chosen(run: Mapping[str, Any]) -> bool:

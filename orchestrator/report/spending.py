@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from orchestrator.errors import one_line, redact
+from orchestrator.records import RESUMED
 from orchestrator.report.document import Block, Cell, Prose, Section, Table
 from orchestrator.report.reading import Rows, StudyRecords
 from orchestrator.report.wording import DASH, listed, rate, seconds, shortened
@@ -27,6 +28,7 @@ def spending(studies: Sequence[StudyRecords]) -> list[Section]:
     return [
         Section(title="Budget spent", anchor="budget", blocks=[_budget(studies, several)]),
         Section(title="Failed runs", anchor="failed", blocks=_ended(studies, "failed", several)),
+        *_retried(studies, several),
         Section(title="Stopped runs", anchor="stopped", blocks=_ended(studies, "stopped", several)),
     ]
 
@@ -39,15 +41,13 @@ def _budget(studies: Sequence[StudyRecords], several: bool) -> Table:
     rows: list[tuple[str | Cell, ...]] = []
     for study in studies:
         states = [run["state"] for run in study.search]
-        again = [run for run in study.runs if run["phase"] == "confirmation"]
-        reduced = [run for run in study.runs if run["phase"] == "reduced"]
         devices = sorted({run["device"] for run in study.runs if run["device"]})
         rows.append(
             (
                 _name(study, several),
                 *(str(n) for n in (len(states), *(states.count(s) for s in ("completed", "stopped", "failed")))),
-                str(len(again)),
-                str(len(reduced)),
+                *(str(len(study.repeats(phase))) for phase in ("confirmation", "reduced")),
+                str(len(study.superseded)),
                 str(sum(run["epochs"] for run in study.runs)),
                 seconds(_total(study.runs, "train_s")),
                 seconds(_total(study.search, "duration_s")),
@@ -63,11 +63,11 @@ def _budget(studies: Sequence[StudyRecords], several: bool) -> Table:
         caption=f"{len(everything)} runs, {search} of them search trials: {total} of runs one after the other. With "
         "few labels are runs on a share of the training data.",
         columns=(
-            *("backbone", "trials", "completed", "stopped", "failed", "confirmations", "with few labels", "epochs"),
-            *("training", "search", "all runs", "device", "seeds of the confirmations"),
+            *("backbone", "trials", "completed", "stopped", "failed", "confirmations", "with few labels"),
+            *("superseded", "epochs", "training", "search", "all runs", "device", "seeds of the confirmations"),
         ),
         rows=tuple(rows),
-        words=frozenset({11, 12}),
+        words=frozenset({12, 13}),
     )
 
 
@@ -93,7 +93,7 @@ def _ended(studies: Sequence[StudyRecords], state: str, several: bool) -> list[B
                 (
                     _name(study, several),
                     f"#{run['number']}",
-                    run["phase"],
+                    f"{run['phase']}, superseded" if run["number"] in study.superseded else run["phase"],
                     blocks_text(run["freeze_depth"], run["tune_stop"], run["num_blocks"]),
                     rate(run["learning_rate"]),
                     str(run["seed"]),
@@ -108,11 +108,44 @@ def _ended(studies: Sequence[StudyRecords], state: str, several: bool) -> list[B
     ]
 
 
+def _retried(studies: Sequence[StudyRecords], several: bool) -> list[Section]:
+    """Runs that were handed out again, and why; no section where that never happened."""
+    found = [(study, row) for study in studies for rows in study.attempts.values() for row in rows if row["cause"]]
+    if not found:
+        return []
+    states = {(study.anchor, run["number"]): run["state"] for study in studies for run in study.runs}
+    num_runs = len({(study.anchor, row["number"]) for study, row in found})
+    rest = f"; the first {_MOST_RUNS} of {len(found)} times" * (len(found) > _MOST_RUNS)
+    table = Table(
+        caption=f"{num_runs} run{'s' * (num_runs != 1)} that a worker did not bring to an end, and another one "
+        f"went on with; epochs that were completed were kept{rest}",
+        columns=("backbone", "run", "attempt", "why again", "became"),
+        rows=tuple(
+            (
+                _name(study, several),
+                f"#{row['number']}",
+                str(row["attempt"]),
+                _said(row["cause"]),
+                states.get((study.anchor, row["number"]), "not ended"),
+            )
+            for study, row in found[:_MOST_RUNS]
+        ),
+        words=frozenset({3, 4}),
+        folded=True,
+    )
+    return [Section(title="Runs tried again", anchor="retried", blocks=[table])]
+
+
+def _said(reason: str) -> str:
+    """Its last line, without secrets."""
+    text = redact(reason).strip()
+    if text == RESUMED:
+        return "the sweep was resumed"
+    return shortened(one_line(text.splitlines()[-1]), _LONGEST_REASON) if text else "no reason was recorded"
+
+
 def _reason(run: Mapping[str, Any]) -> str:
     """The last line of the error, without secrets."""
-    error = redact(run["error"] or "").strip()
-    if error:
-        return shortened(one_line(error.splitlines()[-1]), _LONGEST_REASON)
-    if run["state"] == "stopped":
+    if run["state"] == "stopped" and not run["error"]:
         return f"by the scheduler, after epoch {run['epochs']}: others of its study did better by then"
-    return "no reason was recorded"
+    return _said(run["error"] or "")

@@ -11,6 +11,7 @@ as often as one likes: a run is found by its tag ``orchestrator.run_id`` and com
 Importing this package does not import mlflow.
 """
 
+from orchestrator.tracking.backlog import Recorded
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
 from orchestrator.tracking.link import Link
 from orchestrator.tracking.measured import model_metrics
@@ -21,6 +22,7 @@ from orchestrator.tracking.tracker import Tracker
 __all__ = [
     "DatasetInfo",
     "Link",
+    "Recorded",
     "Status",
     "SweepInfo",
     "Tracker",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ def reason_of(error: Exception) -> str:
 def calling(stopped: Callable[[], bool]) -> Iterator[None]:
     """Around one call of mlflow: its exceptions become ours, and no call is made once time is up."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     if stopped():
         raise UnavailableError("time was up")
@@ -53,5 +55,5 @@ def calling(stopped: Callable[[], bool]) -> Iterator[None]:
         if 400 <= status < 500 and status not in _TRANSIENT:
             raise RefusedError(reason_of(error)) from error
         raise UnavailableError(reason_of(error)) from error
-    except OSError as error:
+    except (OSError, SQLAlchemyError, json.JSONDecodeError) as error:  # no answer, no database, half an answer
         raise UnavailableError(reason_of(error)) from error

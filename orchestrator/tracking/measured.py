@@ -21,7 +21,15 @@ from orchestrator.tracking.metric import Point, milliseconds, rounded
 from orchestrator.tracking.naming import split_study
 from orchestrator.tracking.store import Store, StoredRun
 
-__all__ = ["confusion_table", "log_evaluated", "measure_points", "measure_table", "metric_key", "model_metrics"]
+__all__ = [
+    "confusion_table",
+    "is_logged",
+    "log_evaluated",
+    "measure_points",
+    "measure_table",
+    "metric_key",
+    "model_metrics",
+]
 
 _LOGGED_TAG: Final = "orchestrator.evaluation"
 _ERROR_TAG: Final = "orchestrator.evaluation_error"
@@ -106,9 +114,14 @@ def confusion_table(evaluated: Evaluated) -> str:
     return _table(["true", *evaluated.class_names], rows)
 
 
+def is_logged(run: StoredRun) -> bool:
+    """Whether a run has the tables, notes and pictures of its evaluation."""
+    return run.tags.get(_LOGGED_TAG) == "logged"
+
+
 def log_evaluated(store: Store, run: StoredRun, evaluated: Evaluated) -> None:
     """Put the tables, notes and pictures of a confirmation on its run, once."""
-    if run.tags.get(_LOGGED_TAG) == "logged":
+    if is_logged(run):
         return
     tables = {"measures.json": measure_table(evaluated.measures)}
     if evaluated.confusion is not None:

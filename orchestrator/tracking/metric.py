@@ -35,6 +35,7 @@ _TRIAL: Final = {
     "duration_s": "duration_s",
     "num_params_trainable": "trainable_params",
     "memory_mib": "peak_mem_mib",
+    "num_attempts": "attempts",
 }
 _MEASURES: Final = ("score", "loss", "accuracy", "f1_macro", "r2", "mae")
 """What validation and test say of a run; what the kind of task does not have is null, and no point."""

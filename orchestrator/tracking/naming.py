@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -20,8 +21,10 @@ __all__ = [
     "RUN_ID_TAG",
     "SWEEP_ID_TAG",
     "blocks_text",
+    "changed_params",
     "child_run_id",
     "child_tags",
+    "digest",
     "end_tags",
     "experiment_name",
     "model_run_id",
@@ -41,6 +44,8 @@ SWEEP_ID_TAG: Final = "orchestrator.sweep_id"
 _MAX_ERROR: Final = 250
 _MAX_NOTE: Final = 7500  # MLflow takes 8000 characters of a tag
 _MAX_PARAM: Final = 5500  # MLflow takes 6000 characters of a parameter
+_MAX_KEY: Final = 250
+_UNSAFE: Final = re.compile(r"[^\w.\-:/ ]")
 
 _SHORT: Final = {
     "learning_rate": "lr",
@@ -132,12 +137,18 @@ def run_params(run: Mapping[str, Any], short: str, dataset: DatasetInfo | None) 
             params[f"{key}_log10"] = math.log10(value)
     if dataset is not None:
         params |= {"kind": dataset.kind, "modality": dataset.modality, **dataset.sizes}
-    return {key: _text(value) for key, value in params.items() if value is not None}
+    return {_key(key): _text(value) for key, value in params.items() if value is not None}
 
 
 def parent_params(info: SweepInfo) -> dict[str, str]:
     """The sweep's search and budget."""
-    return {key: _text(value) for key, value in info.facts.items()}
+    return {_key(key): _text(value) for key, value in info.facts.items()}
+
+
+def changed_params(held: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """``budget.trials 4 -> 16``: parameters of a sweep that was granted more since. MLflow lets none change."""
+    changes = (f"{key} {held[key]} -> {value}" for key, value in now.items() if held.get(key, value) != value)
+    return one_line(", ".join(changes))[:_MAX_NOTE]
 
 
 def source_tags(info: SweepInfo) -> dict[str, str]:
@@ -155,7 +166,8 @@ def source_tags(info: SweepInfo) -> dict[str, str]:
 
 
 def child_tags(run: Mapping[str, Any], short: str) -> dict[str, str]:
-    """What tells a trial or confirmation apart, without what only its end brings."""
+    """What tells a trial or confirmation apart, without what only its end brings. Of a run that was handed to
+    several workers, ``orchestrator.cause`` is why the last one got it."""
     tags = {
         "orchestrator.role": _ROLES.get(run["phase"], "trial"),
         "orchestrator.trial_id": f"{run['study']}#{run['number']}",
@@ -164,6 +176,8 @@ def child_tags(run: Mapping[str, Any], short: str) -> dict[str, str]:
         "orchestrator.config_hash": _config_hash(run["config"]),
         "orchestrator.node": run.get("node"),
         "orchestrator.device": run.get("device"),
+        "orchestrator.attempts": run.get("attempt"),
+        "orchestrator.cause": one_line(redact(run.get("cause") or ""))[:_MAX_ERROR],
         "model": short,
         "task": run["task"],
     }
@@ -202,9 +216,19 @@ def end_tags(trial: Mapping[str, Any]) -> dict[str, str]:
 def _config_hash(config: Mapping[str, Any]) -> str:
     """Equal for runs that differ in their seed alone, so a confirmation is found from its trial."""
     text = json.dumps({k: v for k, v in config.items() if k != "seed"}, sort_keys=True)
+    return digest(text)
+
+
+def digest(text: str) -> str:
+    """Short, to tell one text from another."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _text(value: object) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return redact(text)[:_MAX_PARAM]
+    text = redact(f"{value:.6g}" if isinstance(value, float) else str(value))
+    return text if len(text) <= _MAX_PARAM else f"{text[:_MAX_PARAM]}... ({len(text)} characters)"
+
+
+def _key(name: str) -> str:
+    """As MLflow takes a name: of letters, digits and ``_-. :/``."""
+    return _UNSAFE.sub("_", name)[:_MAX_KEY]

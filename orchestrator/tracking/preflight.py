@@ -15,7 +15,7 @@ import urllib.request
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.errors import EnvironmentUnusable, redact
+from orchestrator.errors import EnvironmentUnusable, one_line, redact
 from orchestrator.tracking.location import kind, sqlite_path, web_base
 
 __all__ = ["check"]
@@ -25,8 +25,11 @@ _SQLITE_MAGIC: Final = b"SQLite format 3\x00"
 _OTHER_AUTH: Final = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_CLIENT_CERT_PATH")
 
 
-def check(tracking_uri: str) -> None:
+def check(tracking_uri: str) -> str | None:
     """Refuse a tracking URI that cannot work until its user does something about it.
+
+    Returns:
+        Why a server does not answer just now, which is no error; None where all is well.
 
     Raises:
         EnvironmentUnusable: the scheme is not one MLflow takes, the database cannot be written, or the
@@ -34,7 +37,7 @@ def check(tracking_uri: str) -> None:
     """
     match kind(tracking_uri):
         case "server":
-            _check_server(tracking_uri)
+            return _check_server(tracking_uri)
         case "sqlite":
             _check_sqlite(tracking_uri)
         case "unknown":
@@ -43,6 +46,7 @@ def check(tracking_uri: str) -> None:
                 f" {redact(tracking_uri)!r}; MLflow no longer writes to plain folders: use"
                 " sqlite:///mlflow.db, and `mlflow migrate-filestore` for an old ./mlruns"
             )
+    return None
 
 
 def _check_sqlite(uri: str) -> None:
@@ -67,7 +71,7 @@ def _check_sqlite(uri: str) -> None:
         raise EnvironmentUnusable(f"the tracking database {path} must be writable; choose another --tracking-uri")
 
 
-def _check_server(uri: str) -> None:
+def _check_server(uri: str) -> str | None:
     address = f"{web_base(uri)}/api/2.0/mlflow/experiments/search?max_results=1"
     request = urllib.request.Request(address, headers=_credentials(uri))
     try:
@@ -75,9 +79,9 @@ def _check_server(uri: str) -> None:
             body = answer.read(1_000_000)
     except urllib.error.HTTPError as error:
         _explain(uri, error.code, error.read(2000).decode("utf-8", "replace"))
-        return
-    except (OSError, ValueError):  # refused, timed out, unknown host, bad certificate, not HTTP
-        return
+        return None
+    except (OSError, ValueError) as error:  # refused, timed out, unknown host, bad certificate, not HTTP
+        return one_line(redact(str(error)))
     try:
         json.loads(body)
     except ValueError:
@@ -85,6 +89,7 @@ def _check_server(uri: str) -> None:
             f"{web_base(uri)} must be an MLflow server, but what answers there is something else"
             " (a login page?); check --tracking-uri"
         ) from None
+    return None
 
 
 def _explain(uri: str, status: int, body: str) -> None:

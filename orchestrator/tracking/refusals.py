@@ -15,18 +15,29 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Of single records, with the reason of each. A file that is taken later is taken out."""
+    """Of single records, with the reason of each. What is taken later, or turns out to be there, is taken out."""
 
     def __init__(self) -> None:
         self._reasons: dict[str, str] = {}
+        self._for_good: dict[str, str] = {}
 
     @property
     def complaint(self) -> str | None:
         """One sentence on what MLflow would not take; None when it took all."""
-        if not self._reasons:
+        reasons = {**self._for_good, **self._reasons}
+        if not reasons:
             return None
-        what, why = next(iter(self._reasons.items()))
-        return f"{len(self._reasons)} records were refused, the first: {what}: {why}"
+        what, why = next(iter(reasons.items()))
+        return f"{len(reasons)} records were refused, the first: {what}: {why}"
+
+    def holds(self, what: str) -> bool:
+        """Whether MLflow did not take this."""
+        return what in self._reasons
+
+    def give_up(self, what: str) -> None:
+        """This will not be tried again: no later success takes it out."""
+        if what in self._reasons:
+            self._for_good[what] = self._reasons[what]
 
     @contextmanager
     def one(self, what: str, *, file: bool = False) -> Iterator[None]:
@@ -44,5 +55,4 @@ class Refusals:
             _LOG.debug("MLflow lacks %s", what, exc_info=True)
             self._reasons[what] = reason_of(error)
         else:
-            if file:
-                self._reasons.pop(what, None)
+            self._reasons.pop(what, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ import pyarrow as pa
 from orchestrator.errors import redact
 from orchestrator.evaluated import Evaluated
 from orchestrator.records import OF_EXAMPLES
-from orchestrator.tracking.backlog import Backlog, Epoch, Event, Finished, Published, Started
+from orchestrator.tracking.backlog import Backlog, Epoch, Event, Finished, Published, Recorded, Started
 from orchestrator.tracking.failure import ForbiddenError, UnavailableError, reason_of
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
 from orchestrator.tracking.link import Link, link_to
@@ -32,8 +33,13 @@ _BATCH_S: Final = 1.0
 
 _FIRST_PAUSE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 300.0
+_QUICK_S: Final = 10.0
+"""A call that fails after more than this is no passing fault."""
+
 _MAX_EVENTS: Final = 200_000
-"""What an outage may pile up, about 200 MB; beyond it `replay` has to do the work."""
+"""What an outage, or a server that is too slow, may pile up, about 200 MB; beyond it `replay` has to do the work."""
+
+_TOO_MUCH: Final = f"more than {_MAX_EVENTS} events wait for it, and no more are kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,9 @@ class Tracker:
     No method but `close` waits, and none raises because of MLflow. When MLflow fails it is said once; the
     thread tries again after growing pauses and then writes what has gathered meanwhile. Being refused
     (401, 403) ends it for good.
+
+    A sweep that is resumed gets a new tracker: runs that MLflow has are found and opened again, `catch_up`
+    brings what the driver before could not send, and what is told twice is written once.
 
     Args:
         say: called at most once, mostly from the thread.
@@ -70,6 +79,7 @@ class Tracker:
         self._writer = SweepWriter(info, store, live=True)
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._over = False
+        self._is_full = False
         self._unsaid = threading.Lock()
         self._error: str | None = None
 
@@ -82,7 +92,8 @@ class Tracker:
 
         Args:
             run: study, number, phase, task, backbone, config (the fields of its FinetuneConfig), num_blocks,
-                freeze_frac; where known also started_at, node and device.
+                freeze_frac; where known also started_at, node and device; attempt, of an int >= 1, and cause,
+                why it was handed out again.
         """
         self._put(Started(dict(run)))
 
@@ -117,6 +128,10 @@ class Tracker:
         """
         self._put(Published(ranking, dict(verdicts), dict(files), dict(more or {})))
 
+    def catch_up(self, recorded: Recorded) -> None:
+        """The sweep was resumed: the runs that ended under the drivers before, as their records have them."""
+        self._put(recorded)
+
     def link(self, task: str) -> Link:
         """Where a task's runs can be seen. A saved view where it could be written, else a filter."""
         return _link(self._info, self._uri, self._writer, task)
@@ -133,6 +148,9 @@ class Tracker:
         return summary_of(self._info, self._uri, self._writer, error=self._error)
 
     def _put(self, event: Event) -> None:
+        if self._queue.qsize() >= _MAX_EVENTS:
+            self._over = self._is_full = True
+            self._fail(_TOO_MUCH)
         if not self._over:
             self._queue.put(event)
 
@@ -149,37 +167,46 @@ class Tracker:
     def _loop(self) -> None:
         backlog = Backlog()
         closing: _Close | None = None
-        pause_s = 0.0
+        num_failures = 0
+        pause_s = 0.0  # the first thing is to connect
         while closing is None:
-            closing = self._gather(backlog, pause_s)
+            closing = self._gather(backlog, pause_s, is_well=pause_s > 0 and not num_failures)
+            begin = time.monotonic()
             try:
                 self._writer.open()
                 self._writer.write(backlog)
                 if closing is not None:
-                    self._writer.finish(closing.status)
+                    self._writer.finish(closing.status, backlog)
             except UnavailableError as error:
                 self._writer.forget()
-                self._fail(str(error))
-                pause_s = min(max(2 * pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+                num_failures += 1
+                pause_s = _pause_s(num_failures)
+                self._error = str(error)
+                # What heals at once is nobody's business, unless it is the last word.
+                if closing is not None or num_failures > 1 or time.monotonic() - begin > _QUICK_S:
+                    self._fail(str(error))
                 if backlog.num_events > _MAX_EVENTS:
+                    self._fail(_TOO_MUCH)
                     return
             except ForbiddenError as error:
                 self._fail(str(error))
                 return
             else:
                 self._error = None
+                num_failures = 0
                 pause_s = _BATCH_S
-        if self._error is None and self._writer.complaint is not None:
+        if self._error is None and self._is_full:
+            self._fail(_TOO_MUCH)
+        elif self._error is None and self._writer.complaint is not None:
             self._fail(self._writer.complaint)
 
-    def _gather(self, backlog: Backlog, pause_s: float) -> _Close | None:
-        """Take events in for `pause_s`, or until closing. Without any to write, wait for the first."""
+    def _gather(self, backlog: Backlog, pause_s: float, *, is_well: bool) -> _Close | None:
+        """Take events in for `pause_s`, or until closing. Where all is well and written, wait for the first."""
         until = time.monotonic() + pause_s
-        healthy = self._error is None and pause_s > 0
         while True:
             left = until - time.monotonic()
             try:
-                if healthy and not backlog:
+                if is_well and not backlog:
                     event = self._queue.get()
                     until = time.monotonic() + pause_s
                 else:
@@ -198,6 +225,12 @@ class Tracker:
                 f" records are complete; `python -m orchestrator report {self._info.sweep_id}` writes what"
                 " MLflow lacks."
             )
+
+
+def _pause_s(num_failures: int) -> float:
+    """Before the next try. Drivers that found one database locked shall not all come back at once."""
+    longest = min(_FIRST_PAUSE_S * 2.0 ** min(num_failures - 1, 10), _LONGEST_PAUSE_S)
+    return longest * random.uniform(0.5, 1)
 
 
 def _without_examples(test: Mapping[str, Any]) -> dict[str, Any]:

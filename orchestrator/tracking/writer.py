@@ -11,21 +11,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestrator.errors import redact
+from orchestrator.evaluated import Evaluated
 from orchestrator.tracking import naming
-from orchestrator.tracking.backlog import Backlog, Finished, Published, RunKey, RunUpdate
+from orchestrator.tracking.backlog import Backlog, Published, RunKey, RunUpdate
 from orchestrator.tracking.color import colors
 from orchestrator.tracking.failure import ForbiddenError, RefusedError, UnavailableError
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo
-from orchestrator.tracking.measured import log_evaluated, measure_points
-from orchestrator.tracking.metric import (
-    epoch_points,
-    final_points,
-    milliseconds,
-    model_points,
-    parent_points,
-)
+from orchestrator.tracking.metric import milliseconds, model_points, parent_points
 from orchestrator.tracking.note import note
 from orchestrator.tracking.refusals import Refusals
+from orchestrator.tracking.run_end import end_run, evaluation_of, is_ended, new_epoch_points
 from orchestrator.tracking.store import Store, StoredRun
 from orchestrator.tracking.task_runs import TaskRuns
 from orchestrator.tracking.view import view_tags
@@ -33,8 +28,8 @@ from orchestrator.tracking.view import view_tags
 __all__ = ["SweepWriter"]
 
 _LOG: Final = logging.getLogger(__name__)
-_EPOCHS_TAG: Final = "orchestrator.epochs"
-_STATUS: Final = {"completed": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+_CONFIG_TAG: Final = "orchestrator.config"
+_MAX_HELD: Final = 1000
 _NOTE_TAG: Final = "mlflow.note.content"
 
 
@@ -47,6 +42,9 @@ class SweepWriter:
         self._live = live
         self._tasks: dict[str, TaskRuns] = {}
         self._lost: set[str] = set()
+        self._held: dict[RunKey, RunUpdate] = {}
+        """What was refused of runs: tried again with what they bring next, and at the end."""
+        self._held_publication: Published | None = None
         self._short = naming.short_names(info.backbones)
         self._colors = colors(info.backbones)
         self._datasets: dict[str, DatasetInfo] = {}
@@ -86,17 +84,27 @@ class SweepWriter:
             with self._refusals.one(f"data of {name}"):
                 self._write_dataset(backlog.datasets[name])
             del backlog.datasets[name]
+        backlog.unfold(self._is_there)
         for key in list(backlog.runs):
-            with self._refusals.one(f"{key.study} #{key.number}"):
-                self._write_run(key, backlog.runs[key])
-            del backlog.runs[key]
+            self._write_or_hold(key, backlog.runs)
         if backlog.publication is not None:
-            self._publish(backlog.publication)
+            took_all = self._publish(backlog.publication)
+            self._held_publication = None if took_all else backlog.publication
             backlog.publication = None
         backlog.num_events = 0
 
-    def finish(self, status: Status) -> None:
-        """Leave nothing RUNNING and no identity twice."""
+    def finish(self, status: Status, backlog: Backlog) -> None:
+        """Try again what was refused, and leave nothing RUNNING and no identity twice.
+
+        Args:
+            backlog: written already; takes what is tried again.
+        """
+        self._lost.clear()
+        self.open()
+        backlog.runs |= self._held
+        self._held.clear()
+        backlog.publication, self._held_publication = self._held_publication, None
+        self.write(backlog)
         end_ms = milliseconds(None)
         for name in list(self._tasks):
             with self._refusals.one(f"end of {name}"):
@@ -126,11 +134,14 @@ class SweepWriter:
             parent = self._create_parent(task)
         elif self._live:
             self._store.set_status(parent, "RUNNING")
-        self._store.log(parent, params=naming.parent_params(info))
-        if parent.tags.get("orchestrator.config") != "logged":
-            with self._refusals.one(f"configuration of {name}", file=True):
-                self._store.log_text(parent, redact(info.config_yaml), "config/sweep.yaml")
-                self._store.log(parent, tags={"orchestrator.config": "logged"})
+        params = naming.parent_params(info)
+        changed = naming.changed_params(parent.params, params)
+        self._store.log(parent, params=params, tags={"orchestrator.extended": changed} if changed else {})
+        text = redact(info.config_yaml)
+        with self._refusals.one(f"configuration of {name}", file=True):
+            if parent.tags.get(_CONFIG_TAG) != naming.digest(text):
+                self._store.log_text(parent, text, "config/sweep.yaml")
+                self._store.log(parent, tags={_CONFIG_TAG: naming.digest(text)})
         self._tasks[name] = task
 
     def _create_parent(self, task: TaskRuns) -> StoredRun:
@@ -166,6 +177,31 @@ class SweepWriter:
             page = {_NOTE_TAG: note(self._info, info.task, info, None)}
             self._store.tag_experiment(task.experiment_id, task.tags, page)
 
+    def _is_there(self, trial: Mapping[str, Any], evaluated: Evaluated | None) -> bool:
+        """Whether nothing of an ended run is missing. Replayed records are looked at one by one."""
+        name, backbone = naming.split_study(trial["study"])
+        run_id = naming.child_run_id(self._info.sweep_id, name, backbone, trial["number"])
+        run = self._tasks[name].runs.get(run_id) if name in self._tasks else None
+        if not self._live or run is None or not is_ended(run, trial, evaluated):
+            return False
+        self.written.add(run_id)
+        run.shed()
+        return True
+
+    def _write_or_hold(self, key: RunKey, waiting: dict[RunKey, RunUpdate]) -> None:
+        """Write what waits of a run, and take it out."""
+        if (earlier := self._held.pop(key, None)) is not None:
+            waiting[key] = waiting[key].after(earlier)
+        what = f"{key.study} #{key.number}"
+        with self._refusals.one(what):
+            self._write_run(key, waiting[key])
+        update = waiting.pop(key)
+        if self._refusals.holds(what) or self._refusals.holds(evaluation_of(*key)):
+            if len(self._held) < _MAX_HELD:
+                self._held[key] = update
+            else:
+                self._refusals.give_up(what)
+
     def _write_run(self, key: RunKey, update: RunUpdate) -> None:
         name, backbone = naming.split_study(key.study)
         task = self._task(name)
@@ -190,44 +226,21 @@ class SweepWriter:
             raise RefusedError("an epoch of a run that was never started")
         if update.started is not None and update.finished is None and self._live:
             self._store.set_status(run, "RUNNING")
-        points = [] if _has_all(run, update) else [p for r in update.epochs.values() for p in epoch_points(r)]
         if update.finished is None:
-            self._store.log(run, params=params, tags=tags, points=points)
+            self._store.log(run, params=params, tags=tags, points=new_epoch_points(run, update))
         else:
-            self._end_run(run, update.finished, params, tags, points, set(update.epochs))
+            end_run(self._store, self._refusals, run, update, params=params, tags=tags)
             self.written.add(run_id)
             run.shed()
 
-    def _end_run(
-        self,
-        run: StoredRun,
-        finished: Finished,
-        params: Mapping[str, str],
-        tags: Mapping[str, str],
-        points: list[Any],
-        epochs: set[int],
-    ) -> None:
-        trial = finished.trial
-        ends = naming.end_tags(trial)
-        if points or not _complete(run, trial):
-            epochs |= self._store.steps(run)
-            if len(epochs) >= trial["epochs"]:
-                ends[_EPOCHS_TAG] = str(trial["epochs"])
-        points += final_points(trial, finished.test)
-        evaluated = finished.evaluated
-        if evaluated is not None:
-            points += measure_points(evaluated.measures, trial.get("finished_at"))
-        self._store.log(run, params=params, tags={**tags, **ends}, points=points)
-        if evaluated is not None:
-            with self._refusals.one(f"evaluation of {evaluated.study} #{evaluated.number}", file=True):
-                log_evaluated(self._store, run, evaluated)
-        self._store.set_status(run, _STATUS[trial["state"]], milliseconds(trial.get("finished_at")))
-
-    def _publish(self, publication: Published) -> None:
+    def _publish(self, publication: Published) -> bool:
+        """Returns whether all of it was taken."""
+        refused: list[bool] = []
         rows = publication.ranking.to_pylist() if publication.ranking is not None else []
         for name in self._info.tasks:
             mine = [row for row in rows if row["task"] == name]
-            with self._refusals.one(f"ranking of {name}"):
+            what = f"ranking of {name}"
+            with self._refusals.one(what):
                 task = self._task(name)
                 for row in mine:
                     self._write_model(task, name, row, publication.more.get((name, row["backbone"]), {}))
@@ -244,6 +257,9 @@ class SweepWriter:
                 for path, local in publication.files.items():
                     with self._refusals.one(f"{path} of {name}", file=True):
                         self._store.log_file(task.parent, local, path)
+                    refused.append(self._refusals.holds(f"{path} of {name}"))
+            refused.append(self._refusals.holds(what))
+        return not any(refused)
 
     def _write_model(self, task: TaskRuns, name: str, row: Mapping[str, Any], more: Mapping[str, float]) -> None:
         backbone = row["backbone"]
@@ -272,12 +288,3 @@ class SweepWriter:
             return self._tasks[name]
         except KeyError:
             raise RefusedError(f"the task {name!r} has no experiment to write to") from None
-
-
-def _complete(run: StoredRun, trial: Mapping[str, Any]) -> bool:
-    return run.tags.get(_EPOCHS_TAG) == str(trial["epochs"])
-
-
-def _has_all(run: StoredRun, update: RunUpdate) -> bool:
-    """Whether an earlier writing of the run's end already had every epoch."""
-    return update.finished is not None and _complete(run, update.finished.trial)

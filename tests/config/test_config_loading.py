@@ -8,6 +8,8 @@ import pytest
 
 from orchestrator.config import SweepConfig, load_sweep, sweep_from_mapping
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.plan import plan
+from orchestrator.provenance import new_facts
 from trainables.execution import Execution
 
 SWEEP = """\
@@ -92,3 +94,16 @@ def test_what_is_unusual_but_right_is_taken(tmp_path: Path) -> None:
     assert config.budget.allocation == "race"
     assert config.execution == Execution(activation_cache="off", compile=True, micro_batch_size=8)
     assert config.name == "no"
+
+
+def test_how_patient_a_sweep_is_says_nothing_of_its_studies(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text(SWEEP)
+    by_default = load_sweep(file)
+    assert (by_default.resources.max_retries, by_default.resources.epoch_timeout_s) == (2, "auto")
+    patient = load_sweep(file, ["resources.max_retries=0", "resources.epoch_timeout_s=90"])
+    assert (patient.resources.max_retries, patient.resources.epoch_timeout_s) == (0, 90.0)
+    assert load_sweep(file, ["resources.epoch_timeout_s=~"]).resources.epoch_timeout_s is None
+    assert plan(patient) == plan(by_default)
+    facts, same = (new_facts(config, plan(config), "auto") for config in (patient, by_default))
+    assert facts["settings"] == same["settings"]

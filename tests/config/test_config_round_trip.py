@@ -25,6 +25,7 @@ from orchestrator.config import (
     sweep_mapping,
 )
 from orchestrator.config.overrides import set_value
+from orchestrator.config.placing import placed_data
 from orchestrator.config.relations import WEIGHTLESS
 from orchestrator.config.yaml_source import dump_yaml, parse_yaml
 from orchestrator.errors import ConfigError
@@ -37,6 +38,12 @@ NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,12}", fullmatch=True)
 PATHS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=":~"), min_size=1, max_size=20)
 SEEDS = st.integers(0, 2**31 - 1)
 COUNTS = st.none() | st.integers(200, 10_000)
+
+
+def can_join(data: str, held_out: str) -> bool:
+    """Whether the one place can hold the validation samples of the other."""
+    return not data.startswith(("digits", "torchvision/")) and placed_data(data) != placed_data(held_out)
+
 
 PLACES = PATHS | st.sampled_from(["digits", "torchvision/CIFAR10", "hf/nyu-mll/glue@sst2", "hf/./folder", "./hf/x"])
 COLUMNS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
@@ -55,7 +62,7 @@ TASKS = st.fixed_dictionaries(
         "train_frac": st.floats(0.5, 1),
         "on_bad_sample": st.sampled_from(["stop", "skip"]),
     },
-)
+).filter(lambda task: task.get("val_data") is None or can_join(task.get("data", "digits"), task["val_data"]))
 SPACES = st.sampled_from(
     [
         "default",
@@ -118,7 +125,11 @@ SWEEPS = st.fixed_dictionaries(
             {
                 "gpus_per_trial": st.sampled_from(["auto", 0, 0.25, 1, 2.0]),
                 "max_concurrent": st.integers(1, 9),
-            }
+            },
+            optional={
+                "max_retries": st.integers(0, 10),
+                "epoch_timeout_s": st.none() | st.just("auto") | st.floats(0.1, 1e6) | st.integers(1, 60),
+            },
         ),
         "execution": st.fixed_dictionaries(
             {},
@@ -146,7 +157,7 @@ KEYS = st.sampled_from([field.name for field in dataclasses.fields(SweepConfig)]
 
 
 @given(mapping=SWEEPS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_written_out_it_loads_back_equal(mapping: dict[str, Any]) -> None:
     config = sweep_from_mapping(mapping)
     text = resolved_yaml(config)
@@ -169,7 +180,7 @@ def test_shipped_sweeps_load_and_fit_the_schema(tmp_path: Path, name: str) -> No
 
 
 @given(mapping=SWEEPS)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_what_loads_fits_the_schema(mapping: dict[str, Any]) -> None:
     sweep_from_mapping(mapping)
     SCHEMA.validate(mapping)
@@ -208,18 +219,55 @@ def test_a_fixed_window_travels() -> None:
 
 def test_local_data_are_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    kept = ("digits", "torchvision/CIFAR10", "hf/nyu-mll/glue@sst2", "hf//data/folder", "/data/images")
-    for place in kept:
-        task = load_sweep("quickstart", [f"tasks.0.data={place}", f"tasks.0.test_data={place}"]).tasks[0]
-        assert (task.data, task.test_data, task.val_data) == (place, place, None)
+    for place in ("digits", "torchvision/CIFAR10", "hf/nyu-mll/glue@sst2", "hf//data/folder", "/data/images"):
+        assert load_sweep("quickstart", [f"tasks.0.data={place}"]).tasks[0].data == place
     for place in ("images", "./images", "./hf/x", "torchvision"):
-        task = load_sweep("quickstart", [f"tasks.0.data={place}", f"tasks.0.val_data={place}"]).tasks[0]
-        assert task.data == task.val_data == str(tmp_path / place)
+        task = load_sweep("quickstart", [f"tasks.0.data={place}", f"tasks.0.val_data=more/{place}"]).tasks[0]
+        assert (task.data, task.val_data, task.test_data) == (
+            str(tmp_path / place),
+            str(tmp_path / "more" / place),
+            None,
+        )
     assert load_sweep("quickstart", ["tasks.0.data=hf/./folder"]).tasks[0].data == f"hf/{tmp_path}/folder"
-    task = load_sweep("quickstart", ["tasks.0={name: a, data: t.csv, label_columns: y, input_columns: [a, b]}"]).tasks[
-        0
-    ]
+    table = "tasks.0={name: a, data: t.csv, label_columns: y, input_columns: [a, b]}"
+    task = load_sweep("quickstart", [table]).tasks[0]
     assert (task.label_columns, task.input_columns) == (("y",), ("a", "b"))
+
+
+PLACED = [
+    # As written, and as loaded in the folder HERE.
+    ("timm/resnet18", "timm/resnet18"),
+    ("timm/resnet18@a1_in1k", "timm/resnet18@a1_in1k"),
+    ("timm/resnet18@random", "timm/resnet18@random"),
+    ("timm/resnet18@./x.pth", "timm/resnet18@HERE/x.pth"),
+    ("torchvision/resnet18@x.safetensors", "torchvision/resnet18@HERE/x.safetensors"),
+    ("torchvision/resnet18@my weights/x.pt", "torchvision/resnet18@HERE/my weights/x.pt"),
+    ("timm/resnet18@../x@2.pth", "timm/resnet18@HERE/../x@2.pth"),
+    ("timm/resnet18@~/x.pth", "timm/resnet18@/home/ada/x.pth"),
+    ("timm/resnet18@/data/x.pth", "timm/resnet18@/data/x.pth"),
+    ("hf/./bert", "hf/HERE/bert"),
+    ("hf/~/bert", "hf//home/ada/bert"),
+    ("hf/./bert@random", "hf/HERE/bert@random"),
+    ("hf/google/bert@main", "hf/google/bert@main"),
+]
+
+
+def test_own_checkpoints_are_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    here = tmp_path / ("a folder of a long name " * 8).strip()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", "/home/ada")
+    for written, loaded in PLACED:
+        config = load_sweep("quickstart", [f"backbones=['{written}']", "tracking_uri=sqlite:///my.db"])
+        assert config.backbones == (loaded.replace("HERE", str(here)),)
+        assert config.tracking_uri == f"sqlite:///{here}/my.db"
+        monkeypatch.chdir("/")
+        assert sweep_from_mapping(parse_yaml(resolved_yaml(config), "resolved.yaml").value) == config
+        monkeypatch.chdir(here)
+    with pytest.raises(ConfigError, match="must not repeat item 0"):
+        load_sweep("quickstart", ["backbones=[timm/resnet18@./x.pth, timm/resnet18@x.pth]"])
+    for uri in ("http://host:5000", "sqlite:////data/my.db", "postgresql://host/db", "auto"):
+        assert load_sweep("quickstart", [f"tracking_uri={uri}"]).tracking_uri == uri
 
 
 def test_a_home_folder_is_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +293,7 @@ def told(call: Callable[[], object]) -> str | None:
 
 
 @given(value=ANYTHING, key=KEYS, more=st.dictionaries(KEYS | st.text(max_size=8), ANYTHING, max_size=3))
-@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_mapping_ends_in_a_traceback(value: Any, key: str, more: dict[str, Any]) -> None:
     assert told(lambda: sweep_from_mapping(value))
     assert told(lambda: sweep_from_mapping(more))
@@ -253,6 +301,7 @@ def test_no_mapping_ends_in_a_traceback(value: Any, key: str, more: dict[str, An
 
 
 @given(value=ANYTHING)
+@settings(deadline=None)
 def test_no_space_ends_in_a_traceback(value: Any) -> None:
     for mapping in (
         {"weight_decay": value},
@@ -288,7 +337,7 @@ YAML_PARTS = [
     text=st.text(max_size=60) | st.lists(st.sampled_from(YAML_PARTS), max_size=20).map("".join),
     path=st.text(st.sampled_from("ab.0=[{"), max_size=8),
 )
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_no_text_ends_in_a_traceback(text: str, path: str) -> None:
     def load() -> None:
         document = parse_yaml(text, "x.yaml")
@@ -305,6 +354,7 @@ def test_no_text_ends_in_a_traceback(text: str, path: str) -> None:
         max_leaves=6,
     )
 )
+@settings(deadline=None)
 def test_dumped_values_parse_back(value: Any) -> None:
     assert parse_yaml(dump_yaml(value), "x").value == value
 

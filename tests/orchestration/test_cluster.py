@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import cluster
-from orchestrator.cluster import _fit
+from orchestrator.capacity import Growth, Need, NodeType, capacity, fit
 from orchestrator.config import Resources
 from orchestrator.errors import EnvironmentUnusable
 
 
 @pytest.mark.parametrize(
-    ("gpus", "per_trial", "fit"),
+    ("gpus", "per_trial", "num"),
     [  # measured with Ray: a fraction never spans two GPUs
         (2, 0.4, 4),
         (2, 0.6, 2),
@@ -27,20 +27,20 @@ from orchestrator.errors import EnvironmentUnusable
         (1, 0.99, 1),
     ],
 )
-def test_trials_per_gpu(gpus: float, per_trial: float, fit: int) -> None:
-    assert _fit(1000, gpus, 1, per_trial) == fit
+def test_trials_per_gpu(gpus: float, per_trial: float, num: int) -> None:
+    assert fit(1000, gpus, Need(cpus=1, gpus=per_trial)) == num
 
 
 @pytest.mark.parametrize(
-    ("cpus", "per_trial", "fit"), [(2, 1, 2), (8, 3, 2), (1, 2, 0), (7.5, 2, 3), (0, 1, 0), (16, 16, 1)]
+    ("cpus", "per_trial", "num"), [(2, 1, 2), (8, 3, 2), (1, 2, 0), (7.5, 2, 3), (0, 1, 0), (16, 16, 1)]
 )
-def test_trials_per_cpu(cpus: float, per_trial: int, fit: int) -> None:
-    assert _fit(cpus, 0, per_trial, 0) == fit
+def test_trials_per_cpu(cpus: float, per_trial: int, num: int) -> None:
+    assert fit(cpus, 0, Need(cpus=per_trial, gpus=0)) == num
 
 
 def test_the_scarcer_resource_decides() -> None:
-    assert _fit(3, 8, 1, 0.5) == 3
-    assert _fit(64, 2, 4, 1) == 2
+    assert fit(3, 8, Need(cpus=1, gpus=0.5)) == 3
+    assert fit(64, 2, Need(cpus=4, gpus=1)) == 2
 
 
 def _nodes(monkeypatch: pytest.MonkeyPatch, *resources: dict[str, float], alive: bool = True) -> None:

@@ -26,8 +26,8 @@ def small_world(**fields: object) -> World:
 def test_exported_names_are_exact() -> None:
     assert ranking.__all__ == [
         *("PAIRS", "PRESETS", "RANKING", "Aggregate", "Comparison", "InvalidTable", "NoCompletedTrial"),
-        *("ProfileTables", "RaceEnd", "Ranking", "RankingOptions", "Verdict", "aggregate", "choose"),
-        *("common_weights", "compare", "profile_tables", "rank", "rank_scores"),
+        *("Planned", "ProfileTables", "RaceEnd", "Ranking", "RankingOptions", "Verdict", "aggregate", "choose"),
+        *("common_weights", "compare", "profile_tables", "rank", "rank_scores", "superseded"),
     ]
 
 

@@ -15,7 +15,7 @@ from made_sweep import BACKBONES, START, MadeSweep, as_started
 from mlflow_server import Server
 from read_back import Held, artifacts, experiment_tags, held
 
-from orchestrator.tracking import Tracker, TrackingSummary, model_metrics, replay, tracker
+from orchestrator.tracking import Recorded, Tracker, TrackingSummary, model_metrics, replay, tracker
 from orchestrator.tracking.color import colors
 from orchestrator.tracking.metric import EPOCH_GROUPS
 from orchestrator.tracking.view import decode
@@ -57,17 +57,18 @@ def more(sweep: MadeSweep) -> dict[tuple[str, str], dict[str, float]]:
 
 def write_again(sweep: MadeSweep, uri: str, folder: Path, **changes: Any) -> TrackingSummary:
     """The whole of a sweep, from its records."""
+    changed = {name: changes.pop(name) for name in ("trials", "epochs", "tests", "evaluations") if name in changes}
+    records: dict[str, Any] = {**sweep.tables(), "evaluations": sweep.evaluations()}
+    recorded = Recorded(**(records | changed))
     given: dict[str, Any] = {
-        **sweep.tables(),
         "ranking": sweep.ranking(),
         "verdicts": {"digits": VERDICT},
         "datasets": [sweep.dataset],
         "files": sweep.files(folder),
-        "evaluations": sweep.evaluations(),
         "more": more(sweep),
         "say": unheard,
     }
-    return replay(sweep.info, uri, **(given | changes))
+    return replay(sweep.info, uri, recorded, **(given | changes))
 
 
 def without_times(runs: dict[str, Held]) -> dict[str, Held]:

@@ -15,8 +15,8 @@ from orchestrator.tracking import Tracker, TrackingSummary, tracker
 
 pytestmark = pytest.mark.slow
 
-MOST_S = 0.05
-"""What a call may take from the sweep."""
+MOST_S = 1.0
+"""What all calls together may take from the sweep: less than any one of them that waited for a server would."""
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +29,11 @@ def _soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 class Driver:
-    """Makes a sweep's calls and notes how long each took and what was said."""
+    """Makes a sweep's calls and notes how long they took and what was said."""
 
     def __init__(self, uri: str, sweep: MadeSweep, folder: Path) -> None:
         self.said: list[str] = []
-        self.slowest_s = 0.0
+        self.spent_s = 0.0
         self._sweep = sweep
         self._files = sweep.files(folder)
         self.tracker = Tracker(sweep.info, uri, say=self.said.append)
@@ -45,7 +45,7 @@ class Driver:
             begin = time.perf_counter()
             if next(self._calls, "end") == "end":
                 break
-            self.slowest_s = max(self.slowest_s, time.perf_counter() - begin)
+            self.spent_s += time.perf_counter() - begin
             time.sleep(0.01)
 
     def end(self, timeout_s: float) -> TrackingSummary:
@@ -54,13 +54,13 @@ class Driver:
         begin = time.perf_counter()
         summary = self.tracker.close(timeout_s=timeout_s, status="FINISHED")
         assert time.perf_counter() - begin < timeout_s + 1
-        assert self.slowest_s < MOST_S
+        assert self.spent_s < MOST_S
         return summary
 
     def _timed(self, call: object) -> None:
         begin = time.perf_counter()
         call()  # type: ignore[operator]
-        self.slowest_s = max(self.slowest_s, time.perf_counter() - begin)
+        self.spent_s += time.perf_counter() - begin
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_runs_that_ended_leave_no_details_behind() -> None:
     assert len(ended) == 50 * len(sweep.backbones)
     assert {run.status for run in ended} == {"FINISHED", "FAILED"}
     assert not any(run.params or run.tags or run.points or run.unread for run in ended)
-    writer.finish("FINISHED")
+    writer.finish("FINISHED", Backlog())
     assert not any(run.params or run.tags or run.points or run.unread for run in task_of(writer).runs.values())
 
 

@@ -92,7 +92,7 @@ class TestFinetuning:
         first = make(augmentation="crop_flip", max_epochs=3)
         first.train_epoch()
         resumed = make(augmentation="crop_flip", max_epochs=3)
-        resumed.load_state_dict(first.state_dict())
+        resumed.load_state(first.state())
         assert [metrics.train_loss for metrics in resumed.epochs()] == expected[1:]
 
     def test_other_data_have_none(self, small: Backbone, digits: Task) -> None:

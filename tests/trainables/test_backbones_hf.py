@@ -13,6 +13,7 @@ from hf_checkpoints import IMAGES, SOUNDS, TEXTS, Tiny, shaken
 
 from trainables.backbones import Backbone, build
 from trainables.backbones.hf import PACKAGED_FOLDERS, TRUST_VARIABLE
+from trainables.backbones.hf.checkpoint import PICKLE_VARIABLE
 from trainables.catalog import lookup
 from trainables.errors import InvalidConfig, MissingExtra, UnknownName, WeightsUnavailable
 
@@ -145,14 +146,22 @@ def test_weights_of_other_shapes_are_refused(tmp_path: Path) -> None:
         build_from(tmp_path)
 
 
-def test_a_pickled_checkpoint_is_read(tmp_path: Path) -> None:
+def test_a_pickled_checkpoint_is_read_where_the_user_named_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = IMAGES["vit"].save(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(original.state_dict(), tmp_path / "pytorch_model.bin")
+    monkeypatch.setenv(PICKLE_VARIABLE, f"*, {tmp_path.parent}")
+    with pytest.raises(WeightsUnavailable, match=f"as a pickle alone .*safetensors are required.*{PICKLE_VARIABLE}"):
+        build_from(tmp_path)
+    monkeypatch.setenv(PICKLE_VARIABLE, f"somebody/else, {tmp_path}")
     assert torch.equal(build_from(tmp_path).get_parameter("head.classifier.weight"), original.classifier.weight)
 
 
-def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
+def test_code_in_a_pickle_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PICKLE_VARIABLE, str(tmp_path))
+
     class Payload:
         def __reduce__(self) -> Any:
             return os.mkdir, (str(tmp_path / "ran"),)
@@ -272,8 +281,13 @@ def test_a_model_in_the_hub_cache_is_found_by_its_revision(
         ref = tmp_path / "models--somebody--tiny" / "refs" / name
         ref.parent.mkdir(exist_ok=True)
         ref.write_text(commit)
+    if pickled:
+        with pytest.raises(WeightsUnavailable, match=f"as a pickle alone.*{PICKLE_VARIABLE}"):
+            build(lookup("hf/somebody/tiny"))
+        monkeypatch.setenv(PICKLE_VARIABLE, "somebody/tiny")
     for name in ("hf/somebody/tiny", "hf/somebody/tiny@v1", f"hf/somebody/tiny@{commit}"):
         backbone = build(lookup(name))
+        assert backbone.revision == commit
         assert torch.equal(backbone.get_parameter("head.classifier.weight"), original.classifier.weight)
     with pytest.raises(WeightsUnavailable, match="not complete in the hub cache"):
         build(lookup("hf/somebody/tiny@v2"))

@@ -24,6 +24,7 @@ from trainables.errors import Diverged, FrozenMoved, InvalidConfig
 from trainables.finetune import Finetuner
 from trainables.objective import Classification
 from trainables.preprocessing import ImagePreprocessing
+from trainables.state import TrainingState
 from trainables.step import TrainStep
 
 NAME = "torchvision/mobilenet_v3_small@random"
@@ -131,10 +132,10 @@ class TestTestSplit:
         for metrics in finetuner.epochs():
             if metrics.is_best:
                 at_best = weights(finetuner)
-        before, state = weights(finetuner), copy.deepcopy(finetuner.state_dict())
+        before, state = weights(finetuner), copy.deepcopy(finetuner.state())
         measurement = finetuner.measure_test()
         assert equal(weights(finetuner), before)
-        assert equal(finetuner.state_dict()["moving"], state["moving"])
+        assert equal(finetuner.state().part("moving"), state.part("moving"))
         finetuner.backbone.load_state_dict(at_best)
         logits, labels = finetuner.predict(digits.test)
         assert measurement.quality.accuracy == accuracy_score(labels, logits.argmax(dim=1))
@@ -217,32 +218,43 @@ class TestDeterminism:
 
 
 class TestResume:
-    @pytest.mark.parametrize("freeze_depth", [0, 7, 14])
-    @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-    def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(
-        self, make: Make, freeze_depth: int, optimizer: str, tmp_path: Any
-    ) -> None:
-        options = {"freeze_depth": freeze_depth, "optimizer": optimizer, "max_epochs": 3, "layer_decay": 0.8}
-        whole = make(**options)
-        expected = [measured(m) for m in whole.epochs()]
-        interrupted = make(**options)
-        rows = [measured(interrupted.train_epoch())]
-        torch.save(interrupted.state_dict(), tmp_path / "state.pt")
-        torch.manual_seed(77)
-        resumed = make(**options)
-        resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=False))
-        rows += [measured(m) for m in resumed.epochs()]
+    """In another process: `tests/trainables/test_checkpoint.py`."""
+
+    def test_a_state_is_copied_by_the_run_that_loads_it(self, make: Make) -> None:
+        options = {"max_epochs": 3, "head_learning_rate": 0.05}
+        expected = [measured(m) for m in make(**options).epochs()]
+        first, second = make(**options), make(**options)
+        rows = [measured(first.train_epoch())]
+        second.load_state(first.state())
+        list(first.epochs())
+        assert first.epoch == 3
+        rows += [measured(m) for m in second.epochs()]
         assert rows == expected
-        assert equal(weights(whole), weights(resumed))
-        a, b = whole.measure_test(), resumed.measure_test()
-        assert a.quality == b.quality
-        assert np.array_equal(a.example_scores, b.example_scores)
+        assert second.measure_test().quality == first.measure_test().quality
 
     def test_other_frozen_weights_than_at_the_start_are_refused(self, make: Make) -> None:
         first, second = make(freeze_depth=3), make(freeze_depth=4)
         first.train_epoch()
         with pytest.raises(FrozenMoved, match="4 frozen blocks of torchvision/mobilenet_v3_small@random differ"):
-            second.load_state_dict(first.state_dict())
+            second.load_state(first.state())
+
+    def test_tensors_of_another_run_are_refused_and_nothing_is_loaded(self, make: Make) -> None:
+        first, second = make(), make()
+        first.train_epoch()
+        before, state = weights(second), first.state()
+        bias = next(name for name in state.tensors if name.startswith("moving.head") and name.endswith("bias"))
+        wrong = {
+            bias: (torch.zeros(11), torch.zeros(state.tensors[bias].shape, dtype=torch.float64)),
+            "optimizer.0.exp_avg": (torch.zeros(5),),
+            "optimizer.9999.exp_avg": (torch.zeros(()),),
+            "moving.head.other": (torch.zeros(10),),
+        }
+        for name, tensor in [(name, tensor) for name, tensors in wrong.items() for tensor in tensors]:
+            with pytest.raises(ValueError, match=name.removeprefix("moving.")):
+                second.load_state(TrainingState(tensors={**state.tensors, name: tensor}, values=state.values))
+            assert second.epoch == second.step == 0
+            assert second.best is None
+            assert equal(weights(second), before)
 
 
 class TestFreezing:

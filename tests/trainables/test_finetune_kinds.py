@@ -76,7 +76,7 @@ class TestWindow:
         moved = {name for name, t in finetuner.backbone.state_dict().items() if not torch.equal(before[name], t)}
         assert {int(n.split(".")[1]) for n in moved if n.startswith("blocks")} == set(range(*window))
         assert any(n.startswith("head") for n in moved)
-        assert {int(n.split(".")[1]) for n in finetuner.state_dict()["moving"] if n.startswith("blocks")} == set(
+        assert {int(n.split(".")[1]) for n in finetuner.state().part("moving") if n.startswith("blocks")} == set(
             range(*window)
         )
 
@@ -103,7 +103,7 @@ class TestFittedHead:
         rows = [untimed(interrupted.train_epoch())]
         resumed = make(**options)
         monkeypatch.setattr("trainables.finetune.fit_frozen_head", None)
-        resumed.load_state_dict(interrupted.state_dict())
+        resumed.load_state(interrupted.state())
         rows += [untimed(m) for m in resumed.epochs()]
         assert rows == expected
 

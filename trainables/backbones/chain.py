@@ -23,6 +23,7 @@ class Backbone(nn.Module):
         head: maps the last block's features to one logit per class.
         preprocessing: the checkpoint's own.
         has_trained_head: whether the head was trained with the blocks, so that its outputs say something.
+        revision: commit of the checkpoint on the hub; None where it is from elsewhere.
 
     Raises:
         InvalidConfig: two blocks, or a block and the head, share a parameter: none of them could be
@@ -37,6 +38,7 @@ class Backbone(nn.Module):
         preprocessing: Preprocessing,
         *,
         has_trained_head: bool = False,
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -44,6 +46,7 @@ class Backbone(nn.Module):
         self.head = head
         self.preprocessing = preprocessing
         self.has_trained_head = has_trained_head
+        self.revision = revision
         self.frozen: frozenset[int] = frozenset()
         self._require_separate_parts()
 

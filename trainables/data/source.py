@@ -34,6 +34,8 @@ def open_source(spec: TaskSpec) -> Source:
         return _open_published(spec)
     if is_tabular(spec.data):
         return open_tables(spec, *read_parts(spec))
+    if Path(spec.data).is_file():
+        raise DataError(f"data {spec.data!r} is a file of no form that is known by its suffix. Expected {_FORMS}")
     if not Path(spec.data).is_dir():
         raise DataError(
             f"data {spec.data!r} is neither 'digits' nor a folder; looked in {Path(spec.data).resolve()}"

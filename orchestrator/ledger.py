@@ -1,0 +1,103 @@
+"""The ledger: Optuna's own journal, made whole again after a kill and checked against the tables."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from optuna.storages import BaseStorage
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+from orchestrator.errors import EnvironmentUnusable
+
+__all__ = ["open_ledger", "require_known", "rows_of"]
+
+_LOCKS: Final = (".lock", ".lock.rename")
+_TORN: Final = 1 << 16
+"""Bytes at the end of a journal in which its last line begins, or something else is wrong with it."""
+
+
+def open_ledger(file: Path, *, is_new: bool) -> BaseStorage:
+    """The storage of a sweep's studies. Only who holds the sweep's lease may open it.
+
+    A driver killed in the middle of a write leaves half a line, on which the next line would be appended, and a
+    lock for which Optuna would wait: both go.
+
+    Args:
+        is_new: nothing has been recorded yet, so that there need be no file.
+
+    Raises:
+        EnvironmentUnusable: the file is missing, damaged, or of a version of Optuna that this one cannot
+            read. It is left as it is.
+    """
+    if not is_new and not file.exists():
+        raise EnvironmentUnusable(
+            f"the ledger {file} is missing: without it nobody knows which trials were under way; put it back from a "
+            "copy. What was recorded can still be ranked: python -m orchestrator report"
+        )
+    for lock in _LOCKS:
+        with contextlib.suppress(FileNotFoundError):
+            file.with_name(file.name + lock).unlink()
+    if file.exists():
+        _cut_torn_line(file)
+    try:
+        return JournalStorage(JournalFileBackend(str(file)))
+    except (ValueError, KeyError, AssertionError, TypeError) as error:
+        raise EnvironmentUnusable(
+            f"the ledger {file} is damaged{_place(file)}: {error}; it is left as it is: put back a copy of it. What "
+            "was recorded can still be ranked: python -m orchestrator report"
+        ) from error
+
+
+def _cut_torn_line(file: Path) -> None:
+    with file.open("r+b") as journal:
+        size = journal.seek(0, 2)
+        start = max(0, size - _TORN)
+        journal.seek(start)
+        tail = journal.read()
+        end = tail.rfind(b"\n") + 1
+        if end < len(tail) and (end or start == 0):
+            journal.truncate(start + end)
+
+
+def _place(file: Path) -> str:
+    """Where the first line is that is no record."""
+    with file.open("rb") as journal:
+        for number, line in enumerate(journal, 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                return f" in line {number}"
+    return ""
+
+
+def rows_of(trials: pa.Table, study: str) -> dict[int, dict[str, Any]]:
+    """How the runs of a study ended: state and score by their number.
+
+    Args:
+        trials: columns of TRIALS.
+    """
+    rows = trials.filter(pc.field("study") == study).select(["number", "state", "val_score"])
+    return {row["number"]: row for row in rows.to_pylist()}
+
+
+def require_known(study: str, rows: Mapping[int, Any], known: Collection[int]) -> None:
+    """
+    Args:
+        rows: by number, what the table of trials has of a study.
+        known: the numbers that the ledger has.
+
+    Raises:
+        EnvironmentUnusable: the ledger is not the one that the table was written with.
+    """
+    if unknown := sorted(rows.keys() - set(known)):
+        raise EnvironmentUnusable(
+            f"the ledger must know every recorded run, and it lacks {len(unknown)} of {study} "
+            f"(number {unknown[0]} first): it was cut, or belongs to another sweep; put back a copy of it. What was "
+            "recorded can still be ranked: python -m orchestrator report"
+        )
