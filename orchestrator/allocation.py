@@ -16,8 +16,8 @@ and whoever looks again later, sees the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import pyarrow as pa
@@ -164,10 +164,24 @@ def replay(trials: pa.Table, studies: Sequence[str], *, random_trials: int, num_
     return race
 
 
-def search_trials(trials: pa.Table) -> dict[str, list[Run]]:
-    """Study -> its search trials, by number."""
+def search_trials(trials: pa.Table, ordinal: Callable[[Run], int | None] | None = None) -> dict[str, list[Run]]:
+    """Study -> its search trials, numbered by their place among them.
+
+    Args:
+        trials: columns of TRIALS.
+        ordinal: that place; None takes a trial's number, less the numbers that an extended sweep gave before it
+            to other runs.
+    """
+    runs = read_runs(trials)
+    others: dict[str, list[int]] = {}
+    for run in runs:
+        if run.phase not in SEARCHED:
+            others.setdefault(run.study, []).append(run.number)
     found: dict[str, list[Run]] = {}
-    for run in read_runs(trials):
-        if run.phase in SEARCHED:
-            found.setdefault(run.study, []).append(run)
+    for run in runs:
+        if run.phase not in SEARCHED:
+            continue
+        place = ordinal(run) if ordinal else run.number - sum(n < run.number for n in others.get(run.study, ()))
+        if place is not None:
+            found.setdefault(run.study, []).append(replace(run, number=place))
     return found

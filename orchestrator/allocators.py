@@ -73,20 +73,24 @@ class Races:
             )
             for members in by_task.values()
         ]
+        for row in trials().select(["study", "number"]).to_pylist():
+            if row["study"] in self._studies:
+                self.ended(row["study"], row["number"])
         for race in self.races:
             self._tell(race)
 
     def order(self) -> Sequence[Study]:
         for race in self.races:
             while race.is_due(self._ended):
-                race.look(
-                    search_trials(self._trials()), {key: study.num_suggested for key, study in self._studies.items()}
-                )
+                runs = search_trials(self._trials(), lambda run: self._studies[run.study].ordinal(run.number))
+                race.look(runs, {key: study.num_suggested for key, study in self._studies.items()})
                 self._tell(race)
         return sorted(self._studies.values(), key=lambda study: study.num_handed)
 
     def ended(self, study: str, number: int) -> None:
-        self._ended[study].add(number)
+        ordinal = self._studies[study].ordinal(number)
+        if ordinal is not None:
+            self._ended[study].add(ordinal)
 
     def _tell(self, race: Race) -> None:
         """Let the studies know what the race has decided."""

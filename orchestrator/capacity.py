@@ -17,13 +17,23 @@ import yaml
 
 from orchestrator.config import Resources
 
-__all__ = ["Growth", "Need", "NodeType", "Patience", "Slots", "autoscaling_file", "capacity", "fit", "growth", "largest"]
+__all__ = [
+    "Growth",
+    "Need",
+    "NodeType",
+    "Patience",
+    "Slots",
+    "autoscaling_file",
+    "capacity",
+    "fit",
+    "growth",
+    "largest",
+]
 
 HEAD: Final = "node:__internal_head__"
 """The resource that Ray gives to the head node alone."""
 
 _LOOK_EVERY_S: Final = 2.0
-_PATIENT_S: Final = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,23 +193,15 @@ class Patience:
 
         if not waiting:
             if self._said:
-                self._say(f"going on: {sum(node['Alive'] for node in ray.nodes())} nodes are up")
+                self._say(f"going on with {sum(node['Alive'] for node in ray.nodes())} nodes")
             self._since, self._said = None, False
             return
         self._since = time.monotonic() if self._since is None else self._since
-        waited_s = time.monotonic() - self._since
-        if self._said or waited_s < _LOOK_EVERY_S:
+        # While a node has room, its workers are starting, or others' work holds it: no node is missing.
+        if self._said or time.monotonic() - self._since < _LOOK_EVERY_S or capacity(ray.nodes(), Growth(), self._need):
             return
-        if not capacity(ray.nodes(), Growth(), self._need):
-            self._say(f"waiting for the cluster to start a node for {self._need}; `ray status` on its head says more")
-            self._said = True
-        elif waited_s >= _PATIENT_S:
-            free = ray.available_resources()
-            self._say(
-                f"waiting for {self._need}: {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU are free in the "
-                "whole cluster, and something else holds the rest; `ray status` on its head says more"
-            )
-            self._said = True
+        self._said = True
+        self._say(f"waiting for the cluster to start a node for {self._need}; `ray status` on its head says more")
 
     def get(self, references: Sequence[Any]) -> list[Any]:
         """``ray.get``, with a word where it takes long for want of a node."""
@@ -208,6 +210,6 @@ class Patience:
         left = list(references)
         while left:
             done, left = ray.wait(left, num_returns=len(left), timeout=_LOOK_EVERY_S)
-            self.look(waiting=bool(left) and not done and not capacity(ray.nodes(), Growth(), self._need))
+            self.look(waiting=bool(left) and not done)
         answers: list[Any] = ray.get(list(references))
         return answers

@@ -10,6 +10,7 @@ import ipaddress
 import json
 import os
 import platform
+import re
 import secrets
 import socket
 import subprocess
@@ -28,7 +29,11 @@ __all__ = ["ClusterAddress", "admit", "ensure_token", "has_token", "resolve", "t
 _CONNECT_S: Final = 5.0
 _PROBE_S: Final = 20.0
 _DEFAULT_PORT: Final = 6379
-_TOKEN_HOW: Final = "copy ~/.ray/auth_token of the head node to the same place here and `chmod 600` it, or name it in RAY_AUTH_TOKEN_PATH"
+_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]/]+)(:(?P<port>[0-9]{1,5}))?")
+_TOKEN_HOW: Final = (
+    "copy ~/.ray/auth_token of the head node to the same place here and `chmod 600` it, "
+    "or name its place in RAY_AUTH_TOKEN_PATH"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,12 +110,10 @@ def resolve(address: str) -> ClusterAddress:
             "elsewhere run the command on its head: ray exec cluster.yaml '...', or ray job submit -- ..."
         )
     found = _own_cluster() if address == "auto" else address
-    host, _, port = found.rpartition(":")
-    if not port.isdecimal() or not host:
-        host, port = found, str(_DEFAULT_PORT)
-    if not 0 < int(port) < 65536 or not host:
+    parts = _ADDRESS.fullmatch(found)
+    if parts is None or not 0 < int(parts["port"] or _DEFAULT_PORT) < 65536:
         raise UsageError(f"a Ray address must be auto or HOST:PORT of the head node, got {one_line(origin)}")
-    return ClusterAddress(host=host.strip("[]"), port=int(port), origin=origin)
+    return ClusterAddress(host=parts["host"].strip("[]"), port=int(parts["port"] or _DEFAULT_PORT), origin=origin)
 
 
 def _own_cluster() -> str:

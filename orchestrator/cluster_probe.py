@@ -1,7 +1,8 @@
 """Asks the head of a Ray cluster who it is: ``python -m orchestrator.cluster_probe HOST:PORT``.
 
 In a process of its own, as Ray settles once per process whether it shows a token, and waits for minutes where
-something else listens. Prints one JSON object: ``ray`` and ``python`` versions, or ``refused`` for want of the right token, or ``error``.
+something else listens. Prints one JSON object: ``ray`` and ``python`` versions, or ``refused`` for want of the
+right token, or ``error``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _TIMEOUT_S: Final = 5
 
 def probe(address: str) -> dict[str, Any]:
     """What the head at `address` answers to this process."""
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
     from ray.exceptions import AuthenticationError
 
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from orchestrator.folder import FINISHED_AT, SweepFolder
 from orchestrator.guard import LowWater, require_lease
 from orchestrator.interrupt import Interrupted, ending_signals
 from orchestrator.lease import Lease, lease
-from orchestrator.overview import State, overview
+from orchestrator.overview import State, overview, resume_command
 from orchestrator.plan import Plan
 from orchestrator.provenance import data_notes, datasets, new_facts, require_same, study_facts, sweep_info
 from orchestrator.ranking import Ranking
@@ -46,13 +45,6 @@ class Outcome:
     tracking: TrackingSummary
     interrupted: Interrupted | None = None
     """The signal that ended it before its end."""
-
-
-def resume_command(folder: SweepFolder) -> str:
-    """What goes on with a sweep that was stopped, as it is typed here."""
-    storage = folder.path.parent
-    where = "" if storage == Path("sweeps").resolve() else f" --storage {shlex.quote(str(storage))}"
-    return f"python -m orchestrator resume {folder.sweep_id}{where}"
 
 
 def conduct(

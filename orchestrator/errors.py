@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 from orchestrator.redaction import redact
 
 __all__ = [
+    "MAX_TOLD",
     "ConfigError",
     "EnvironmentUnusable",
     "OrchestratorError",
@@ -29,6 +30,8 @@ __all__ = [
 
 MAX_SHOWN: Final = 60
 MAX_TEXT: Final = 400
+MAX_TOLD: Final = 100
+"""Problems that are shown of one file; the others are counted."""
 
 
 def shown(value: object) -> str:
@@ -85,7 +88,7 @@ class OrchestratorError(Exception):
 
 
 class ConfigError(OrchestratorError, ValueError):
-    """A sweep configuration breaks rules. `str` has one line per problem, in columns."""
+    """A sweep configuration breaks rules. `str` has one line per problem, in columns, for the first 100 of them."""
 
     exit_code: ClassVar[int] = 2
 
@@ -94,13 +97,15 @@ class ConfigError(OrchestratorError, ValueError):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        where = max((len(p.where) for p in self.problems), default=0)
-        key = max((len(p.key) for p in self.problems), default=0)
-        columns = ((f"{p.where:<{where}}", f"{p.key:<{key}}" if key else "") for p in self.problems)
-        return "\n".join(
-            "  ".join(filter(None, (*column, problem.message)))
-            for column, problem in zip(columns, self.problems, strict=True)
-        )
+        told = self.problems[:MAX_TOLD]
+        where = max((len(p.where) for p in told), default=0)
+        key = max((len(p.key) for p in told), default=0)
+        columns = ((f"{p.where:<{where}}", f"{p.key:<{key}}" if key else "") for p in told)
+        lines = [
+            "  ".join(filter(None, (*column, problem.message))) for column, problem in zip(columns, told, strict=True)
+        ]
+        more = len(self.problems) - len(told)
+        return "\n".join([*lines, f"and {more} more"] if more else lines)
 
 
 class UsageError(OrchestratorError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
@@ -18,6 +19,7 @@ from trainables.errors import did_you_mean
 __all__ = ["FINISHED_AT", "SweepFolder", "find_sweep", "list_sweeps", "write_whole"]
 
 _CONFIG: Final = "sweep.yaml"
+_PARTS: Final[Mapping[str, type]] = {"settings": dict, "studies": list, "versions": dict}
 
 FINISHED_AT: Final = "finished_at"
 """Key of `sweep.json`: when all runs had ended and were ranked; missing before."""
@@ -115,10 +117,21 @@ class SweepFolder:
         write_whole(self.path / "sweep.json", json.dumps(facts, indent=2) + "\n")
 
     def read_facts(self) -> dict[str, Any]:
-        """What `write_facts` kept; empty for a sweep that stopped before its first trial."""
+        """What `write_facts` kept; empty for a sweep that stopped before its first trial.
+
+        Raises:
+            EnvironmentUnusable: the file is damaged.
+        """
         file = self.path / "sweep.json"
-        facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        return facts
+        try:
+            facts: Any = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError as error:
+            raise EnvironmentUnusable(f"{file} is damaged: {error}; put back a copy of it") from error
+        parts = [(facts, dict), *((facts[name], kind) for name, kind in _PARTS.items() if name in facts)]
+        if not all(isinstance(part, kind) for part, kind in parts):
+            raise EnvironmentUnusable(f"{file} is damaged: it is not what this program writes; put back a copy of it")
+        known: dict[str, Any] = facts
+        return known
 
     def study_indices(self) -> dict[str, int]:
         """Place of each study in the plan, by its key: what names the files of its runs."""

@@ -13,6 +13,7 @@ import torch
 from orchestrator.config import SweepConfig
 from orchestrator.packing import probed_configs
 from orchestrator.warm import Warm
+from search_spaces import InvalidSpace
 from trainables.backbones import Backbone, build
 from trainables.catalog import RANDOM, lookup
 from trainables.checkpoint_file import checkpoint_bytes
@@ -83,10 +84,14 @@ def inspect_study(config: SweepConfig, spec: TaskSpec, backbone_name: str) -> di
 
             require_captum()
         backbone, task = load_study(spec, backbone_name)
+        fixed = config.finetune
+        config.space.bind(backbone.num_blocks, freeze_depth=fixed.freeze_depth, tune_window=fixed.tune_window)
         # What would fail trial by trial, e.g. images of this size, or batches of one sample under BatchNorm.
         able = Execution(compile=config.execution.compile)
         most = probed_configs(config, backbone_name, backbone.num_blocks)[0]
         whole = Finetuner(most, backbone, task, torch.device("cpu"), able)
+    except InvalidSpace as error:
+        return {"error": f"space for {backbone_name}: {error}", "usage": True}
     except TrainableError as error:
         return {"error": str(error), "usage": isinstance(error, InvalidConfig | UnknownName)}
     return {

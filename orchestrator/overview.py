@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.errors import OrchestratorError, one_line
-from orchestrator.folder import SweepFolder
+from orchestrator.folder import FINISHED_AT, SweepFolder
 from orchestrator.lease import holder_of
-from orchestrator.progress import study_progress
+from orchestrator.progress import StudyProgress, study_progress
 from orchestrator.records import RESUMED
 from orchestrator.results import one_thread
 
-__all__ = ["Overview", "State", "overview", "retried_runs"]
+__all__ = ["Overview", "State", "overview", "resume_command", "retried_runs"]
 
 State = Literal["running", "interrupted", "finished", "unknown", "damaged"]
 
@@ -53,9 +56,15 @@ def overview(folder: SweepFolder) -> Overview:
     try:
         with one_thread():
             return _overview(folder, sweep, path)
-    except (OrchestratorError, ValueError, KeyError, TypeError, OSError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        return Overview(sweep=sweep, path=path, state="damaged", detail=one_line(reason))
+    except (OrchestratorError, OSError) as error:
+        return Overview(sweep=sweep, path=path, state="damaged", detail=one_line(str(error)))
+
+
+def resume_command(folder: SweepFolder) -> str:
+    """What goes on with a sweep that was stopped, as it is typed here."""
+    storage = folder.path.parent
+    where = "" if storage == Path("sweeps").resolve() else f" --storage {shlex.quote(str(storage))}"
+    return f"python -m orchestrator resume {folder.sweep_id}{where}"
 
 
 def retried_runs(attempts: pa.Table) -> frozenset[tuple[str, int]]:
@@ -72,7 +81,7 @@ def _overview(folder: SweepFolder, sweep: str, path: str) -> Overview:
     facts, trials = folder.read_facts(), folder.trials.read()
     states = trials["state"].to_pylist()
     progress = study_progress(facts, trials)
-    state, detail = _state(folder, is_known=bool(progress), is_complete=all(one.is_complete for one in progress))
+    state, detail = _state(folder, facts, progress)
     return Overview(
         sweep=sweep,
         path=path,
@@ -87,18 +96,31 @@ def _overview(folder: SweepFolder, sweep: str, path: str) -> Overview:
     )
 
 
-def _state(folder: SweepFolder, *, is_known: bool, is_complete: bool) -> tuple[State, str]:
+def _state(folder: SweepFolder, facts: Mapping[str, Any], progress: Sequence[StudyProgress]) -> tuple[State, str]:
     if (holder := holder_of(folder.lease_file)) is not None:
         return "running", str(holder)
-    if not is_known:
-        return "unknown", "its sweep.json does not say what was planned"
-    if is_complete:
+    if facts.get(FINISHED_AT):
         return "finished", ""
-    return "interrupted", f"resume with: python -m orchestrator resume {folder.sweep_id}"
+    if not progress:
+        return "unknown", "its sweep.json does not say what was planned"
+    how = f"to go on: {resume_command(folder)}"
+    if not all(one.is_complete for one in progress):
+        return "interrupted", how
+    # A sweep of an earlier version did not write down that it had come to its end, nor its file a second time.
+    return (
+        ("interrupted", f"all its runs have ended, and it was not ranked; {how}")
+        if "config" in facts
+        else ("finished", "")
+    )
 
 
 def _leader(folder: SweepFolder) -> str:
     """Read from the ranking's file: computing it anew for every sweep would take too long."""
     file = folder.path / "ranking.json"
-    ranking = json.loads(file.read_text(encoding="utf-8"))["ranking"] if file.exists() else []
-    return ", ".join(f"{row['backbone']} ({row['task']})" for row in ranking if row["rank"] == 1) or "-"
+    if not file.exists():
+        return "-"
+    try:
+        ranking = json.loads(file.read_text(encoding="utf-8"))["ranking"]
+        return ", ".join(f"{row['backbone']} ({row['task']})" for row in ranking if row["rank"] == 1) or "-"
+    except (ValueError, KeyError, TypeError) as error:
+        raise OrchestratorError(f"{file} is damaged; write it anew with: python -m orchestrator report") from error

@@ -32,6 +32,9 @@ _PASSWORD: Final = re.compile(r"://[^\s:]*:(\S+)@")
 _SHORTEST: Final = 6
 """A shorter word would be hidden in words of everyday."""
 
+_SHORTEST_VARIABLE: Final = 8
+"""The same for what is a secret by the name of its variable alone."""
+
 _hidden: set[str] = set()
 
 
@@ -79,5 +82,5 @@ def _of_variable(name: bytes, value: bytes) -> tuple[str, ...]:
     """Remembered, as it is asked of all variables for every text."""
     text = os.fsdecode(value)
     if _SECRET_VARIABLE.search(os.fsdecode(name)):
-        return (text,) if len(text) >= _SHORTEST else ()
+        return (text,) if len(text) >= _SHORTEST_VARIABLE else ()
     return tuple(_passwords(text)) if "@" in text else ()

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.conduct import Outcome, drive, resume_command
-from orchestrator.config import SweepConfig
-from orchestrator.errors import UsageError
 from orchestrator.folder import SweepFolder
 from orchestrator.interrupt import ending_signals
 from orchestrator.lease import Lease, lease
@@ -16,6 +14,7 @@ from orchestrator.plan import Plan, plan
 from orchestrator.provenance import code_changes
 from orchestrator.reopening import extend, reopen
 from orchestrator.stores import tracking_uri
+from orchestrator.tracking import check
 
 if TYPE_CHECKING:
     from orchestrator.display.board import Board
@@ -54,11 +53,12 @@ def go_on(
             extend(folder, extension)
         config = reopen(folder, resources)
         planned, facts = plan(config), folder.read_facts()
-        tracked = _uri(config, uri)
+        tracked = uri or tracking_uri(config)
+        checked = check(tracked, [task.name for task in config.tasks])
         board = make_board(planned)
         with board.shown():
             board.past(folder.trials.read().to_pylist())
-            for sentence in [*_takeover(held), *code_changes(facts)]:
+            for sentence in [*_takeover(held), *code_changes(facts), *checked.warnings]:
                 board.say(sentence)
             folder.write_facts({**facts, "resumed": [*facts.get("resumed", ()), _now(extension)]})
             return drive(
@@ -80,12 +80,3 @@ def _takeover(held: Lease) -> list[str]:
 
 def _now(extension: Sequence[str] | None) -> dict[str, Any]:
     return {"at": datetime.now(UTC).isoformat(), "extension": list(extension or ())}
-
-
-def _uri(config: SweepConfig, given: str | None) -> str:
-    uri = given or tracking_uri(config)
-    if "***@" in uri:
-        raise UsageError(
-            "the password in the tracking URI was not kept with the sweep: give the whole URI with --tracking-uri"
-        )
-    return uri

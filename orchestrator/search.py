@@ -35,6 +35,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         allocator: says whose turn it is; None is equal shares for all.
         max_retries: how often in a row a run may break without a newly completed epoch and be tried again.
         missed: is told of an epoch that a worker completed and could not report, as `StudyScheduler.replay` is.
+        limit: how many runs may be under way, where that changes; None leaves it to the Tuner.
         say: is told when a run is tried again.
     """
 
@@ -46,6 +47,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         *,
         max_retries: int = 0,
         missed: Callable[[str, int, str, int, float], object] = lambda *epoch: None,
+        limit: Callable[[], int] | None = None,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         super().__init__()
@@ -54,6 +56,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         self._recorder = recorder
         self._max_retries = max_retries
         self._missed = missed
+        self._limit = limit
         self._say = say
         self._setbacks: dict[tuple[str, int], _Setback] = {}
         self._runs: dict[str, RunRequest] = {}  # by Tune's trial id
@@ -79,6 +82,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         """A run to start; None to wait for one that is running; FINISHED when all have ended."""
         if self._failure is not None:
             raise self._failure
+        if self._limit is not None and len(self._runs) >= self._limit():
+            return None
         for study in self._in_turn():
             request = study.next()
             if request is not None:

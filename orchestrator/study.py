@@ -108,6 +108,7 @@ class Study:
         self._study_id = storage.get_study_id_from_name(plan.key)
         self._history = History()
         self._running: dict[int, _Searched | None] = {}  # by number; None of a confirmation
+        self._ordinals: dict[int, int] = {}  # of search trials by number
         self._again: deque[RunRequest] = deque()
         self._num_suggested = 0
         self._num_ended = 0
@@ -131,6 +132,10 @@ class Study:
     def num_handed(self) -> int:
         """Runs handed out, each counted once."""
         return self._num_suggested + self._num_confirmed
+
+    def ordinal(self, number: int) -> int | None:
+        """Place of a run among the search trials, from 0; None of what follows them."""
+        return self._ordinals.get(number)
 
     @property
     def waiting(self) -> tuple[RunRequest, ...]:
@@ -195,6 +200,7 @@ class Study:
         trial.user_attrs = {"run": json.dumps({"number": number, "phase": phase, "config": asdict(config)})}
         trial_id = self._storage.create_new_trial(self._study_id, trial)
         self._running[number] = _Searched(ordinal=ordinal, trial_id=trial_id)
+        self._ordinals[number] = ordinal
         self._num_suggested, self._next_number = ordinal + 1, number + 1
         return self._searched_request(number, phase, config, ordinal)
 
@@ -214,6 +220,7 @@ class Study:
             run = json.loads(trial.user_attrs["run"])
             number, row = run["number"], rows.get(run["number"])
             known.add(number)
+            self._ordinals[number] = trial.number
             self._running[number] = _Searched(
                 ordinal=trial.number, trial_id=trial._trial_id, is_told=trial.state.is_finished()
             )

@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.cluster import connect, measure_demands, screen_studies, slots, trial_resources
+from orchestrator.capacity import Patience, Slots
+from orchestrator.cluster import connect, measure_demands, need, screen_studies, slots, trial_resources
 from orchestrator.config import SweepConfig
 from orchestrator.disk import require_space
 from orchestrator.errors import EnvironmentUnusable, UsageError
 from orchestrator.folder import SweepFolder
 from orchestrator.packing import Demand
 from orchestrator.plan import Plan
+from orchestrator.preflight import Newcomers, check_nodes
 from orchestrator.recorder import Listener, Recorder
 
 __all__ = ["StudyFacts", "run_studies", "run_sweep"]
+
+_MOST_TRIALS: Final = 10_000
+"""At a time, where the searcher itself keeps to a limit that changes."""
 
 _CHECKPOINTS: Final = "the checkpoints of the trials that run at a time"
 
@@ -91,9 +96,13 @@ def run_sweep(
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Locally the driver's machine is where trials run: it looks while Ray starts, which is idle time.
         inspection = pool.submit(_inspect_here, config, plan) if address is None else None
-        with connect(address, insecure=insecure):
-            slots(config.resources)  # or nothing fits at all, which is told before anybody waits for data
-            facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan))
+        with connect(address, insecure=insecure, say=say):
+            least = slots(config.resources)  # or nothing fits at all, which is told before anybody waits for data
+            if address is not None:
+                check_nodes(config, folder.path, need(config.resources), say)
+            facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan, say))
+            checkpoint_bytes = max(study.checkpoint_bytes for study in facts)
+            require_space(folder.path, least * checkpoint_bytes, _CHECKPOINTS)
             on_facts(facts)
             if config.screen and not folder.screen.read().num_rows:
                 rows, notes = screen_studies(config, plan)
@@ -101,8 +110,9 @@ def run_sweep(
                 for note in notes:
                     say(note)
             demands = measure_demands(config, plan, [study.num_blocks for study in facts])
-            num_slots = slots(config.resources, min((d.smallest_share for d in demands.values()), default=None))
-            require_space(folder.path, num_slots * max(study.checkpoint_bytes for study in facts), _CHECKPOINTS)
+            smallest = min((d.smallest_share for d in demands.values()), default=None)
+            num_slots = slots(config.resources, smallest)
+            require_space(folder.path, num_slots * checkpoint_bytes, _CHECKPOINTS)
             recorder = Recorder(folder, listeners)
             run_studies(
                 config,
@@ -113,6 +123,7 @@ def run_sweep(
                 recorder=recorder,
                 demands=demands,
                 checks=checks,
+                limit=None if address is None else Slots(config.resources, need(config.resources, smallest)),
                 say=say,
             )
 
@@ -127,17 +138,15 @@ def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
         forget()  # the driver lives as long as the sweep, and has no more use for them
 
 
-def _inspect_there(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
+def _inspect_there(config: SweepConfig, plan: Plan, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """The same on the cluster's nodes."""
     import ray
 
     from orchestrator.inspection import inspect_study
 
     task = ray.remote(num_cpus=config.resources.cpus_per_trial)(inspect_study)
-    found: list[dict[str, Any]] = ray.get(
-        [task.remote(config, study.task, study.backbone.name) for study in plan.studies]
-    )
-    return found
+    patience = Patience(need(config.resources, 0), say)
+    return patience.get([task.remote(config, study.task, study.backbone.name) for study in plan.studies])
 
 
 def _checked(plan: Plan, found: list[dict[str, Any]]) -> list[StudyFacts]:
@@ -160,6 +169,7 @@ def run_studies(
     reuse_actors: bool = True,
     demands: Mapping[str, Demand] | None = None,
     checks: Sequence[Callable[[], None]] = (),
+    limit: Callable[[], int] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Run every study of `plan` behind one Tuner, on the Ray that is connected.
@@ -172,6 +182,7 @@ def run_studies(
         worker: the Tune trainable; None is `FinetuneWorker`.
         reuse_actors: whether a worker process takes one trial after another.
         demands: what the runs of a study take of a GPU; of one that is not named, what the configuration says.
+        limit: trials at a time as nodes come and go; None is `num_slots` throughout.
         checks, say: as `run_sweep` takes them.
 
     Raises:
@@ -219,6 +230,7 @@ def run_studies(
         make_allocator(config, studies, folder.trials.read),
         max_retries=config.resources.max_retries,
         missed=scheduler.replay,
+        limit=limit,
         say=say,
     )
     point = SafePoint(*checks)
@@ -229,7 +241,7 @@ def run_studies(
             scheduler=scheduler,
             num_samples=-1,
             # Without it Tune keeps one pending trial behind any custom searcher, and slots stand idle.
-            max_concurrent_trials=num_slots,
+            max_concurrent_trials=num_slots if limit is None else _MOST_TRIALS,
             reuse_actors=reuse_actors,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -238,7 +250,11 @@ def run_studies(
             name="tune",
             storage_path=str(folder.path),
             verbose=0,
-            callbacks=[point, ForgetEnded()],
+            callbacks=[
+                point,
+                ForgetEnded(),
+                *([] if limit is None else [_watch(config, folder, say)]),
+            ],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
@@ -256,6 +272,13 @@ def run_studies(
                 "nothing that had been recorded is lost"
             ) from searcher.failure
         raise
+
+
+def _watch(config: SweepConfig, folder: SweepFolder, say: Callable[[str], None]) -> Any:
+    from orchestrator.waiting import Waiting
+
+    wanted = need(config.resources)
+    return Waiting(Patience(wanted, say), Newcomers(config, folder.path, wanted, say).look)
 
 
 def _trial_name(trial: Any) -> str:

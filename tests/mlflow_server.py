@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,13 +16,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from orchestrator.tracking.link import link_to
+
 __all__ = ["Server", "Wire", "answering", "free_port"]
 
 _START_S = 90.0
 
 
 class Server:
-    """`mlflow server` on a free port of 127.0.0.1, in a process group of its own."""
+    """`mlflow server` as users are told to start it, on a free port of 127.0.0.1 and in a process group of its
+    own. Its name may come with any port, as tests reach it through a `Wire`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,14 +42,12 @@ class Server:
             return
         folder = self._folder
         self._log = (folder / "server.log").open("ab")
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--backend-store-uri", self.database]
-        command += ["--artifacts-destination", str(folder / "artifacts")]
-        env = {
-            **os.environ,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
+        shown = link_to(self.database, None, sweep_id="", ranked=False).command
+        assert shown is not None
+        setting, _, *command = shlex.split(shown.replace(":5000", ":*").replace("5000", str(self.port)))
+        command = [sys.executable, *command, "--artifacts-destination", str(folder / "artifacts")]
+        name, _, value = setting.partition("=")
+        env = {**os.environ, name: value, "MLFLOW_DISABLE_TELEMETRY": "true"}
         self._process = subprocess.Popen(
             command, cwd=folder, env=env, stdout=self._log, stderr=self._log, start_new_session=True
         )
@@ -75,11 +77,17 @@ def free_port() -> int:
 
 
 class Wire:
-    """A port that passes on to a server, until it is cut; it may take its time with each piece."""
+    """A port that passes on to a server, until it is cut; it may take its time with each piece.
 
-    def __init__(self, port: int, delay_s: float = 0.0) -> None:
+    Args:
+        lost_every: of so many pieces of answers one is lost, and the connection with it; 0 loses none.
+    """
+
+    def __init__(self, port: int, delay_s: float = 0.0, lost_every: int = 0) -> None:
         self._to = port
         self._delay_s = delay_s
+        self._lost_every = lost_every
+        self.num_answers = 0
         self._open: list[socket.socket] = []
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
@@ -102,14 +110,16 @@ class Wire:
                 near, _ = listener.accept()
                 far = socket.create_connection(("127.0.0.1", self._to))
                 self._open += [near, far]
-                for source, target, delay_s in ((near, far, self._delay_s), (far, near, 0.0)):
-                    threading.Thread(target=self._pump, args=(source, target, delay_s), daemon=True).start()
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, target, target is near), daemon=True).start()
 
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket, delay_s: float) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with contextlib.suppress(OSError):
             while piece := source.recv(65536):
-                time.sleep(delay_s)
+                time.sleep(0.0 if is_answer else self._delay_s)
+                self.num_answers += is_answer
+                if is_answer and self._lost_every and self.num_answers % self._lost_every == 0:
+                    break
                 target.sendall(piece)
             target.shutdown(socket.SHUT_WR)
 

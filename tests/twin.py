@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from orchestrator.allocators import make_allocator
 from orchestrator.config import SweepConfig, sweep_from_mapping
 from orchestrator.folder import SweepFolder
+from orchestrator.ledger import open_ledger
 from orchestrator.plan import Plan, plan
 from orchestrator.recorder import Listener, Recorder
 from orchestrator.request import RunRequest
+from orchestrator.restoring import take_over
+from orchestrator.scheduling import StudyScheduler
 from orchestrator.search import StudySearcher
 from orchestrator.study import Study
 from orchestrator.sweep import StudyFacts
+from trainables.checkpoint_file import read_checkpoint, write_checkpoint
+from trainables.config import EpochMetrics
 
-__all__ = ["Twin", "epoch_result", "leave_test", "made_up_facts", "small_config"]
+__all__ = ["Twin", "epoch_result", "keep_checkpoint", "leave_test", "made_up_facts", "small_config"]
 
 NUM_BLOCKS = 18
 Outcome = Callable[[RunRequest, int], float | str]
@@ -39,6 +44,7 @@ def small_config(**changes: Any) -> SweepConfig:
         "confirmation": {"seeds": 2},
         "finetune": {"batch_size": 40},
         "evaluation": None,
+        "resources": {"max_retries": 0},
     }
     for key, value in changes.items():
         section, _, name = key.rpartition("__")
@@ -114,21 +120,47 @@ def leave_test(request: RunRequest, **changes: Any) -> None:
     Path(request.test_file).write_text(json.dumps(row | changes), encoding="utf-8")
 
 
-class Twin:
-    """One driver of one sweep. Runs are named by Tune's trial ids, here ``t0``, ``t1``, ..."""
+def keep_checkpoint(request: RunRequest, results: Sequence[Mapping[str, Any]]) -> None:
+    """What a worker keeps of the epochs it has trained, without the tensors."""
+    names = [field.name for field in fields(EpochMetrics)]
+    epochs = [{name: result[name] for name in names} for result in results]
+    facts = {name: value for name, value in results[-1].items() if name not in names}
+    values = {"epochs": epochs, "facts": facts}
+    write_checkpoint(request.checkpoint_folder, values, {}, (), epoch=results[-1]["epoch"], attempt=request.attempt)
 
-    def __init__(self, config: SweepConfig, storage: Path, listeners: tuple[Listener, ...] = ()) -> None:
+
+class Twin:
+    """One driver of one sweep. Runs are named by Tune's trial ids, here ``t0``, ``t1``, ...
+
+    Args:
+        folder: of a sweep that goes on; None begins a new one in `storage`.
+    """
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        storage: Path,
+        listeners: tuple[Listener, ...] = (),
+        folder: SweepFolder | None = None,
+    ) -> None:
         self.config = config
         self.plan = plan(config)
-        self.folder = SweepFolder.create(storage, config.name, "name: small\n")
-        self.ledger = JournalStorage(JournalFileBackend(str(self.folder.ledger_file)))
+        self.folder = folder or SweepFolder.create(storage, config.name, "name: small\n")
+        self.ledger = open_ledger(self.folder.ledger_file, is_new=folder is None)
         self.studies = self.make_studies()
         self.recorder = Recorder(self.folder, listeners)
+        scheduler = StudyScheduler(tuple(study.key for study in self.studies), config.budget)
+        take_over(self.folder, self.studies, self.recorder, scheduler.replay)
         allocator = make_allocator(config, self.studies, self.folder.trials.read)
-        self.searcher = StudySearcher(self.studies, self.recorder, allocator)
+        self.searcher = StudySearcher(
+            self.studies,
+            self.recorder,
+            allocator,
+            max_retries=config.resources.max_retries,
+            missed=scheduler.replay,
+        )
         self.requests: dict[str, RunRequest] = {}
-        self._epochs: dict[str, int] = {}
-        self._best: dict[str, float] = {}
+        self._epochs: dict[str, list[dict[str, Any]]] = {}
 
     def make_studies(self) -> list[Study]:
         """Fresh ones on the sweep's ledger."""
@@ -145,6 +177,10 @@ class Twin:
             for index, study in enumerate(self.plan.studies)
         ]
 
+    def resumed(self, **changes: Any) -> Twin:
+        """The driver after this one, which is gone."""
+        return Twin(changes.get("config", self.config), self.folder.path.parent, folder=SweepFolder(self.folder.path))
+
     @property
     def running(self) -> list[str]:
         return list(self._epochs)
@@ -156,32 +192,39 @@ class Twin:
         if not isinstance(config, Mapping):
             return config
         self.requests[trial_id] = request = RunRequest.from_tune(config)
-        self._epochs[trial_id] = 0
-        self._best[trial_id] = -1.0
+        saved = read_checkpoint(request.checkpoint_folder)
+        known = () if saved is None else saved.epochs
+        self._epochs[trial_id] = [epoch_result(m.epoch, m.val_score, best=m.is_best) for m in known]
         return request
 
     def advance(self, trial_id: str, outcome: Outcome) -> bool:
         """One more epoch of a run. Returns whether it ended."""
-        request = self.requests[trial_id]
-        self._epochs[trial_id] = epoch = self._epochs[trial_id] + 1
-        said = outcome(request, epoch)
-        if said == "die":
-            self.searcher.on_trial_complete(trial_id, error=True)
-        elif said == "diverge":
-            result = {"epoch": epoch - 1, "error": "diverged: train loss is nan in epoch 1", "done": True}
-            self.searcher.on_trial_complete(trial_id, result=result)
-        else:
+        request, epochs = self.requests[trial_id], self._epochs[trial_id]
+        last = request.config.max_epochs
+        if len(epochs) < last:  # else an attempt before this one trained them all
+            epoch = len(epochs) + 1
+            said = outcome(request, epoch)
+            if said == "die":
+                self.searcher.on_trial_complete(trial_id, error=True)
+                del self._epochs[trial_id]
+                return True
+            if said == "diverge":
+                result = {"epoch": epoch - 1, "error": "diverged: train loss is nan in epoch 1", "done": True}
+                self.searcher.on_trial_complete(trial_id, result=result)
+                del self._epochs[trial_id]
+                return True
             stop = said == "stop"
             score = 0.2 if stop else float(said)
-            done = epoch == request.config.max_epochs
-            result = epoch_result(epoch, score, best=score > self._best[trial_id], done=done or stop)
-            self._best[trial_id] = max(score, self._best[trial_id])
-            if not done and not stop:
-                self.searcher.on_trial_result(trial_id, result)
-                return False
-            if done:
-                leave_test(request)
-            self.searcher.on_trial_complete(trial_id, result=result)
+            best = max((e["val_score"] for e in epochs), default=-1.0)
+            epochs.append(epoch_result(epoch, score, best=score > best, done=stop or epoch == last))
+            keep_checkpoint(request, epochs)
+        result = epochs[-1]
+        if not result["done"] and len(epochs) < last:
+            self.searcher.on_trial_result(trial_id, result)
+            return False
+        if len(epochs) == last:
+            leave_test(request)
+        self.searcher.on_trial_complete(trial_id, result=result)
         del self._epochs[trial_id]
         return True
 

@@ -79,9 +79,14 @@ def lookup(name: str) -> BackboneSpec:
     """Parse `name` and add what the facts table knows about its architecture.
 
     Raises:
-        UnknownName: the source is not one of `SOURCES` or a plug-in's, or a part of the name is empty.
+        UnknownName: the source is not one of `SOURCES` or a plug-in's, a part is empty, or the name is an address.
             Whether the architecture exists is known to its source only, so that is found when it is built.
     """
+    if "://" in name:  # which may hold a password, and would be taken for a path
+        raise UnknownName(
+            f"backbone {name.partition('://')[0]}://...: weights are a name or the path of a file, not an address; "
+            "download the file and give its path after '@'"
+        )
     source, slash, rest = name.partition("/")
     # The path of a checkpoint may hold an @, and so may that of a folder of transformers.
     architecture, at, weights = rest.rpartition("@") if source == "hf" and "@" in rest else rest.partition("@")

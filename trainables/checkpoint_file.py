@@ -131,13 +131,14 @@ def read_values(path: Path) -> dict[str, Any]:
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        length = int.from_bytes(file.read(_LENGTH), "little")
+        prefix = file.read(_LENGTH)
+        length = int.from_bytes(prefix, "little")
         if not len(_START) < length <= min(size - _LENGTH, _MOST_HEADER):
             raise DamagedCheckpoint(f"its header is cut off or overwritten, of {size} bytes in all")
         header = file.read(length)
         if not header.startswith(_START):
             raise DamagedCheckpoint("it does not begin as a checkpoint does")
-        crc = zlib.crc32(_with_crc(header, 0))
+        crc = zlib.crc32(prefix + _with_crc(header, 0))
         while chunk := file.read(_CHUNK):
             crc = zlib.crc32(chunk, crc)
     if header[_CRC] != _digits(crc):
@@ -176,11 +177,11 @@ def write_checkpoint(
     path = folder / f"{epoch:05d}-{attempt}{_SUFFIX}"
     temporary = folder / f".{path.stem}.tmp"
     header = _header({**values, "format": FORMAT}, entries)
-    crc = zlib.crc32(header)
+    prefix = len(header).to_bytes(_LENGTH, "little")
+    crc = zlib.crc32(prefix + header)
     try:
         with temporary.open("wb") as file:
-            file.write(len(header).to_bytes(_LENGTH, "little"))
-            file.write(header)
+            file.write(prefix + header)
             for content in contents:
                 crc = zlib.crc32(content, crc)
                 file.write(content)

@@ -76,8 +76,8 @@ class FinetuneConfig:
     input (ELECTRA, arXiv 2003.10555). Unused when every block is frozen."""
 
     batch_size: int = 32
-    """Samples per optimizer step. The last, smaller batch of an epoch is kept, but for a single sample:
-    that joins the batch before it, since BatchNorm can normalise no single value."""
+    """Samples per optimizer step, at least 2 where BatchNorm is tuned. The last, smaller batch of an epoch is
+    kept, but for a single sample: that joins the batch before it, since BatchNorm can normalise no single value."""
 
     max_epochs: int = 4
     """Passes over the training split."""

@@ -125,8 +125,7 @@ def frozen_checksum(backbone: Backbone) -> tuple[int, ...]:
 
 
 def moving_state(backbone: Backbone) -> dict[str, Tensor]:
-    """Parameters and buffers of the tuned blocks and the head, by their name in the backbone; one of several names
-    has the first of them."""
+    """Parameters and buffers of the tuned blocks and the head, by their name in the backbone: the first of several."""
     tuned = [(f"blocks.{i}", block) for i, block in enumerate(backbone.blocks) if i not in backbone.frozen]
     named = {
         f"{prefix}.{name}": tensor

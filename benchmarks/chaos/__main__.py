@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="of drivers whose workers make up their results")
     parser.add_argument("--real", type=int, default=10, help="of drivers whose workers fine-tune")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--per-sweep", type=int, default=5, help="kills of one sweep")
+    parser.add_argument("--per-sweep", type=int, default=10, help="kills of one sweep")
     parser.add_argument("--side-by-side", type=int, default=2, help="sweeps at a time")
     chosen = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "seed": chosen.seed}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.invariants import Tally, differences, examine
-from benchmarks.chaos.moments import Moment, moments, wait_for
+from benchmarks.chaos.moments import Moment, in_order, moments, wait_for
 from benchmarks.chaos.victim import Driver, Victim, WorkerKind
 from orchestrator.config import sweep_from_mapping
 from orchestrator.plan import plan
@@ -25,12 +25,12 @@ BACKBONES = ("timm/test_vit@random", "timm/test_convnext@random")
 
 
 def small_sweep(name: str = "small", **changes: Any) -> dict[str, Any]:
-    """Two studies of five trials and two confirmations, or what `changes` make of it."""
+    """Two studies of eight trials and two confirmations, or what `changes` make of it."""
     return {
         "name": name,
         "tasks": [{"name": "digits", "num_train": 40, "num_val": 20, "num_test": 20, "image_size": 32}],
         "backbones": list(BACKBONES),
-        "budget": {"trials": 5, "random_trials": 2, "max_epochs": 4},
+        "budget": {"trials": 8, "random_trials": 3, "max_epochs": 4},
         "confirmation": {"seeds": 2},
         "finetune": {"batch_size": 20},
         "resources": {"gpus_per_trial": 0, "max_concurrent": 2},
@@ -74,7 +74,7 @@ def kill_one(
     totals = {"num_searched": sum(s.trials for s in studies), "num_runs": sum(s.runs for s in studies)}
     killed = Killed()
     with Victim(folder, config, worker=worker) as victim:
-        for moment in when:
+        for moment in in_order(when):
             driver = victim.resume()
             part = wait_for(moment, victim, driver, **totals)
             if part is None:
@@ -94,7 +94,7 @@ def kill_drivers(
     num_kills: int,
     *,
     seed: int,
-    per_sweep: int = 5,
+    per_sweep: int = 10,
     side_by_side: int = 2,
     worker: WorkerKind = "made_up",
     say: Callable[[str], None] = lambda words: None,

@@ -26,7 +26,7 @@ from trainables.config import EpochMetrics
 
 __all__ = ["MadeUpWorker"]
 
-EPOCH_S: Final = 0.15
+EPOCH_S: Final = 0.3
 NUM_TEST: Final = 20
 
 

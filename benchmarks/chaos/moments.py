@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.chaos.victim import Driver, Victim
 
-__all__ = ["Moment", "Part", "moments", "wait_for"]
+__all__ = ["Moment", "Part", "in_order", "moments", "wait_for"]
 
 Part = Literal["starting", "searching", "confirming", "ranking"]
 
@@ -42,8 +42,14 @@ def moments(seed: int) -> Iterator[Moment]:
     """
     generator = random.Random(seed)
     while True:
-        part: Part = generator.choices(("starting", "searching", "confirming", "ranking"), (5, 9, 3, 3))[0]
-        yield Moment(part=part, num_rows=generator.randint(1, 4), delay=generator.uniform(0, _SHARE[part]))
+        part: Part = generator.choices(("starting", "searching", "confirming", "ranking"), (4, 10, 3, 3))[0]
+        yield Moment(part=part, num_rows=generator.randint(1, 3), delay=generator.uniform(0, _SHARE[part]))
+
+
+def in_order(when: Sequence[Moment]) -> list[Moment]:
+    """As a sweep comes to them: what has been ranked is not searched again. Starts are among all of them."""
+    place = {"searching": 0.0, "confirming": 1.0, "ranking": 2.0}
+    return sorted(when, key=lambda moment: place.get(moment.part, 2 * moment.delay))
 
 
 def wait_for(moment: Moment, victim: Victim, driver: Driver, *, num_searched: int, num_runs: int) -> Part | None:

@@ -8,6 +8,7 @@ import time
 from enum import IntEnum
 
 from benchmarks.chaos.epoch_log import log_epoch
+from benchmarks.chaos.victim import EPOCH_S
 from orchestrator.request import RunRequest
 from orchestrator.worker import FinetuneWorker
 from trainables.config import EpochMetrics
@@ -25,6 +26,7 @@ class LoggedWorker(FinetuneWorker):
         train = run.train_epoch
 
         def train_and_log() -> EpochMetrics:
+            time.sleep(float(os.environ.get(EPOCH_S, "0")))
             metrics = train()
             log_epoch(request.study, request.number, request.attempt, metrics.epoch)
             return metrics

@@ -19,13 +19,16 @@ import yaml
 from benchmarks.chaos.processes import MARK, Process, marked, stop_marked
 from orchestrator.folder import SweepFolder, list_sweeps
 
-__all__ = ["EPOCH_LOG", "WORKER", "Driver", "TrainedEpoch", "Victim", "WorkerKind"]
+__all__ = ["EPOCH_LOG", "EPOCH_S", "WORKER", "Driver", "TrainedEpoch", "Victim", "WorkerKind"]
 
 EPOCH_LOG: Final = "CHAOS_EPOCH_LOG"
 """Environment variable: the file that workers add a line to for every epoch they have trained."""
 
 WORKER: Final = "CHAOS_WORKER"
 """Environment variable: which worker trains."""
+
+EPOCH_S: Final = "CHAOS_EPOCH_S"
+"""Environment variable: seconds that every epoch of a ``real`` worker takes on top of its own."""
 
 WorkerKind = Literal["made_up", "real", "sabotaged"]
 """``made_up`` computes a number per epoch, in a second less of imports; ``real`` fine-tunes; ``sabotaged`` is a
@@ -120,7 +123,7 @@ class Victim:
         self.file = folder / f"{config['name']}.yaml"
         self.file.write_text(yaml.safe_dump(self.config), encoding="utf-8")
         self._log = folder / "epochs.log"
-        self._address = address
+        self.address = address
         # Ray puts sockets there, whose paths may hold 107 characters.
         self.ray_folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
         self.environment = {
@@ -157,7 +160,7 @@ class Victim:
         self.num_lives += 1
         out, err = (self.folder / f"{self.num_lives:03d}.{name}" for name in ("out", "err"))
         order = [sys.executable, "-m", "benchmarks.chaos.launcher", command, *arguments]
-        order += ["--storage", str(self.storage), *(["--address", self._address] if self._address else [])]
+        order += ["--storage", str(self.storage), *(["--address", self.address] if self.address else [])]
         with out.open("wb") as out_file, err.open("wb") as err_file:
             process = subprocess.Popen(
                 order,

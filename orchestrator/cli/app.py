@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
@@ -78,11 +79,17 @@ def run() -> NoReturn:
 
     All is closed and written by then; unloading torch, Ray and MLflow piece by piece would take seconds.
     """
+    threading.excepthook = _tell_of_thread
     code = main()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def _tell_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None:
+        print(redact("".join(traceback.format_exception(ended.exc_value))), end="", file=sys.stderr)
 
 
 def _verbose(arguments: Sequence[str]) -> bool:

@@ -93,15 +93,23 @@ def _number(value: float | None, unit: float = 1, form: str = ".0f") -> str:
 
 
 def validate(
-    file: Annotated[str, typer.Argument(help="Sweep file, or the name of a shipped one.")],
+    file: Annotated[str, typer.Argument(help="Sweep file, the name of a shipped one, or a cluster file of `ray up`.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> int:
-    """Check a sweep file and report everything that is wrong with it."""
+    """Check a sweep file or a cluster file and report everything that is wrong with it."""
+    from orchestrator.cluster_file import check_cluster_file, is_cluster_file, summary
     from orchestrator.config import load_sweep
     from orchestrator.plan import plan
 
+    if not overrides and is_cluster_file(file):
+        found = summary(check_cluster_file(file))
+        if as_json:
+            print_json({"valid": True, "cluster": found})
+        else:
+            print(f"{file} is valid: {found}")
+        return 0
     planned = plan(load_sweep(file, overrides or []))
     if as_json:
         print_json({"valid": True, "studies": len(planned.studies), "runs": planned.runs})

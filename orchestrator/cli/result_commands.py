@@ -50,7 +50,7 @@ def report(
     folder = find_sweep(sweep, storage)
     config = load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"])
     uri = tracking_uri or configured_uri(config)
-    check(uri)
+    check(uri, [task.name for task in config.tasks])
     console = stderr()
     outcome = republish(folder, config, uri, lambda text: console.print(text, highlight=False, markup=False))
     if as_json:

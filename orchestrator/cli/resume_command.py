@@ -70,7 +70,7 @@ def go_on_with(
             soft_wrap=True,
         )
         return exit_code(folder.trials.read())
-    from orchestrator.preflight import require_versions
+    from orchestrator.requirements import require_versions
 
     require_versions()  # before any other package is loaded
     from orchestrator.display import make_board

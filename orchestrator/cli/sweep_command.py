@@ -54,7 +54,7 @@ def sweep(
     from orchestrator.config import load_sweep, resolved_yaml
     from orchestrator.plan import plan, plan_to_dict
     from orchestrator.plan_table import render_plan
-    from orchestrator.preflight import advice
+    from orchestrator.requirements import advice
 
     if extend is not None:
         return _extend(
@@ -112,7 +112,7 @@ def _run(config: SweepConfig, planned: Plan, address: str | None, *, insecure: b
     if not quiet:
         text = _announcement(config, planned)
         console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
-    from orchestrator.preflight import require_versions
+    from orchestrator.requirements import require_versions
 
     require_versions()  # before any other package is loaded
     from orchestrator.conduct import conduct
@@ -120,7 +120,8 @@ def _run(config: SweepConfig, planned: Plan, address: str | None, *, insecure: b
     from orchestrator.stores import tracking_uri
     from orchestrator.tracking import check
 
-    check(tracking_uri(config))
+    for unsafe in check(tracking_uri(config), [task.name for task in config.tasks]).warnings:
+        console.print(f"warning: {unsafe}", highlight=False, markup=False, soft_wrap=True)
     board = make_board(planned, console, quiet=quiet)
     with board.shown():
         outcome = conduct(config, planned, address=address, insecure=insecure, listeners=[board], say=board.say)

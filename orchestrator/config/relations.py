@@ -25,10 +25,13 @@ __all__ = [
     "race_can_start",
     "searched_or_fixed",
     "some_weight",
+    "studies_fit",
 ]
 
 
 MIN_RACE_TRIALS: Final = 3
+
+MAX_STUDIES: Final = 10_000
 
 WEIGHTLESS: Final[Mapping[Preset, frozenset[Component]]] = {
     "accuracy_only": frozenset({"ease", "data_efficiency", "robustness"}),
@@ -186,6 +189,14 @@ def race_can_start(values: Mapping[str, Any], keys: Keys, report: Report) -> Non
     if random_trials < MIN_RACE_TRIALS:
         rule = f"must be >= {MIN_RACE_TRIALS} in a race, which begins with them"
         report.add((*keys, "budget", "random_trials"), rule, random_trials)
+
+
+def studies_fit(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
+    """Every backbone adapts to every task: a slip in a list must not become a million studies."""
+    count = len(values.get("backbones", ())) * len(values.get("tasks", ()))
+    if count > MAX_STUDIES:
+        rule = f"must be at most {MAX_STUDIES} studies with {len(values['tasks'])} tasks"
+        report.add((*keys, "backbones"), f"{rule}, got {count}", hint="split it into several sweeps")
 
 
 def _tasks(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:

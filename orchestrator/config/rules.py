@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from orchestrator.config.yaml_source import Document, Keys, dotted
-from orchestrator.errors import Problem, shown
+from orchestrator.errors import MAX_TOLD, Problem, shown
 from search_spaces.errors import ABSENT, BrokenRule
 from search_spaces.scalars import misfit
 from trainables.errors import did_you_mean
@@ -29,8 +29,8 @@ __all__ = [
     "Scalar",
     "Section",
     "Text",
-    "Texts",
     "dataclass_defaults",
+    "no_value",
 ]
 
 AUTO: Final = "auto"
@@ -162,40 +162,13 @@ class Nullable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Texts:
-    """A text, or a list of different ones, possibly empty. Its checked form is a tuple."""
-
-    item: Text
-    most: int | None = None
-    """Longest list; None is any."""
-
-    def check(self, value: object, keys: Keys, report: Report) -> Any:
-        if not isinstance(value, list | tuple):
-            if not isinstance(value, str):
-                report.add(keys, "must be a text or a list of texts", value, _no_value(value))
-                return ABSENT
-            item = self.item.check(value, keys, report)
-            return ABSENT if item is ABSENT else (item,)
-        if self.most is not None and len(value) > self.most:
-            report.add(keys, f"must be at most {self.most} texts", value)
-            return ABSENT
-        items = [self.item.check(item, (*keys, index), report) for index, item in enumerate(value)]
-        repeated = [index for index, item in enumerate(items) if item is not ABSENT and item in items[:index]]
-        for index in repeated:
-            report.add((*keys, index), "must not repeat a name", items[index])
-        return ABSENT if repeated or any(item is ABSENT for item in items) else tuple(items)
-
-    def schema(self) -> dict[str, Any]:
-        text = self.item.schema()
-        most = {} if self.most is None else {"maxItems": self.most}
-        return {"anyOf": [text, {"type": "array", "items": text, "uniqueItems": True, **most}]}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ListOf:
     """A list with at least one item and no two of the same name."""
 
     item: Rule
+    most: int
+    """Longest list."""
+
     name: Callable[[Any], object] = field(default=lambda item: item)
     """What tells two items apart; `ABSENT` for one that cannot be compared."""
 
@@ -203,6 +176,9 @@ class ListOf:
         if not isinstance(value, list | tuple) or not value:
             hint = "write it in [ ]" if isinstance(value, str | Mapping) else ""
             report.add(keys, "must be a list with at least one item", value, hint)
+            return ABSENT
+        if len(value) > self.most:
+            report.add(keys, f"must have at most {self.most} items, got {len(value)}")
             return ABSENT
         first: dict[object, int] = {}
         items = [self.item.check(item, (*keys, index), report) for index, item in enumerate(value)]
@@ -213,7 +189,7 @@ class ListOf:
         return items
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.item.schema(), "minItems": 1, "uniqueItems": True}
+        return {"type": "array", "items": self.item.schema(), "minItems": 1, "maxItems": self.most, "uniqueItems": True}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,7 +209,7 @@ class Section:
 
     def check(self, value: object, keys: Keys, report: Report) -> Any:
         if not isinstance(value, Mapping):
-            hint = _no_value(value) if keys else ""
+            hint = no_value(value) if keys else ""
             report.add(keys, "must be a mapping of keys to values", value, hint)
             return ABSENT
         for key in value:
@@ -255,6 +231,9 @@ class Section:
 
     def _report_unknown(self, key: object, keys: Keys, report: Report) -> None:
         text = key if isinstance(key, str) else shown(key)
+        if len(report.problems) >= MAX_TOLD:  # nobody reads it, and looking for near names takes time
+            report.add((*keys, text), "unknown key")
+            return
         report.add((*keys, text), "unknown key", hint=self._hint(text) or f"known are {', '.join(self.rules)}")
 
     def _hint(self, key: str) -> str:
@@ -277,7 +256,8 @@ class Section:
         }
 
 
-def _no_value(value: object) -> str:
+def no_value(value: object) -> str:
+    """The hint for a key that was written without a value."""
     return "leave the key out to take its default" if value is None else ""
 
 

@@ -29,6 +29,7 @@ from orchestrator.config.relations import (
     race_can_start,
     searched_or_fixed,
     some_weight,
+    studies_fit,
 )
 from orchestrator.config.rules import (
     ListOf,
@@ -68,8 +69,6 @@ __all__ = ["check_sweep", "sweep_section"]
 MAX_SEED: Final = 2**31 - 1
 YEAR_S: Final = 365 * 86_400
 
-_SEED: Final = Scalar(kind=int, low=0, high=MAX_SEED)
-
 
 def check_sweep(document: Document) -> dict[str, Any]:
     """The checked values of a sweep file, every default filled in.
@@ -92,8 +91,8 @@ def sweep_section() -> Section:
         SweepConfig,
         {
             "name": name,
-            "tasks": ListOf(item=task_section(), name=lambda values: values.get("name", ABSENT)),
-            "backbones": ListOf(item=Text(broken=broken_backbone), name=full_name),
+            "tasks": ListOf(item=task_section(), most=100, name=lambda values: values.get("name", ABSENT)),
+            "backbones": ListOf(item=Text(broken=broken_backbone), most=1000, name=full_name),
             "space": Space(),
             "finetune": _finetune_section(),
             "budget": _budget_section(),
@@ -105,7 +104,7 @@ def sweep_section() -> Section:
             "ranking": _ranking_section(),
             "tracking_uri": Text(broken=broken_tracking_uri),
             "storage": Text(broken=broken_storage),
-            "seed": _SEED,
+            "seed": Scalar(kind=int, low=0, high=MAX_SEED),
         },
         hints={
             "metric": METRIC_HINT,
@@ -136,6 +135,7 @@ def sweep_section() -> Section:
             augmented_images,
             modality_fits,
             race_can_start,
+            studies_fit,
         ),
     )
 
@@ -173,8 +173,8 @@ def _budget_section() -> Section:
         hints={
             "epochs": "did you mean 'max_epochs'?",
             "num_trials": "did you mean 'trials'?",
-            "mode": "did you mean 'allocation'?",
             "race": "write allocation: race",
+            "mode": "did you mean 'allocation'?",
         },
         relations=(at_most("random_trials", "trials"), at_most("grace_epochs", "max_epochs")),
     )
@@ -247,8 +247,7 @@ def _resources_section() -> Section:
             "epoch_timeout_s": Nullable(rule=Scalar(kind=float, low=0, high=YEAR_S, also=broken_timeout, auto=True)),
         },
         hints={
-            "gpus": "did you mean 'gpus_per_trial'?",
-            "cpus": "did you mean 'cpus_per_trial'?",
+            **{name: f"did you mean '{name}_per_trial'?" for name in ("gpus", "cpus")},
             **dict.fromkeys(("retries", "max_failures"), "did you mean 'max_retries'?"),
             **dict.fromkeys(("timeout", "timeout_s"), "did you mean 'epoch_timeout_s'?"),
         },

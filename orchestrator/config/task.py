@@ -17,10 +17,9 @@ from orchestrator.config.rules import (
     Scalar,
     Section,
     Text,
-    Texts,
     dataclass_defaults,
 )
-from orchestrator.config.values import NAME, broken_name
+from orchestrator.config.values import NAME, Texts, broken_name
 from orchestrator.config.yaml_source import Keys
 from trainables.config import Kind, OnBadSample, TaskSpec
 from trainables.modality import Modality
@@ -150,7 +149,8 @@ def _few_shot_alone(values: Mapping[str, Any], keys: Keys, report: Report) -> No
 
 def _splits_apart(values: Mapping[str, Any], keys: Keys, report: Report) -> None:
     """Validation and test samples are others than those that are trained on."""
-    data, seen = values.get("data"), {}
+    data = values.get("data")
+    seen: dict[str, str] = {}
     for name in ("data", "val_data", "test_data"):
         place = values.get(name)
         if place is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.config.placing import LOCAL_STARTS, placed_backbone
-from orchestrator.config.rules import OneOf, Report, Scalar
+from orchestrator.config.rules import OneOf, Report, Scalar, Text, no_value
 from orchestrator.config.yaml_source import Keys
 from orchestrator.errors import redact
 from search_spaces import SEARCHABLE, InvalidSpace, load_space, read_space, space_names, space_schema
@@ -25,6 +25,7 @@ __all__ = [
     "Flag",
     "Numbers",
     "Space",
+    "Texts",
     "broken_backbone",
     "broken_gpus",
     "broken_name",
@@ -103,6 +104,36 @@ class Flag:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Texts:
+    """A text, or a list of different ones, possibly empty. Its checked form is a tuple."""
+
+    item: Text
+    most: int | None = None
+    """Longest list; None is any."""
+
+    def check(self, value: object, keys: Keys, report: Report) -> Any:
+        if not isinstance(value, list | tuple):
+            if not isinstance(value, str):
+                report.add(keys, "must be a text or a list of texts", value, no_value(value))
+                return ABSENT
+            item = self.item.check(value, keys, report)
+            return ABSENT if item is ABSENT else (item,)
+        if self.most is not None and len(value) > self.most:
+            report.add(keys, f"must be at most {self.most} texts", value)
+            return ABSENT
+        items = [self.item.check(item, (*keys, index), report) for index, item in enumerate(value)]
+        repeated = _repeated(items)
+        for index in repeated:
+            report.add((*keys, index), "must not repeat a name", items[index])
+        return ABSENT if repeated or any(item is ABSENT for item in items) else tuple(items)
+
+    def schema(self) -> dict[str, Any]:
+        text = self.item.schema()
+        most = {} if self.most is None else {"maxItems": self.most}
+        return {"anyOf": [text, {"type": "array", "items": text, "uniqueItems": True, **most}]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Numbers:
     """A list of different numbers, possibly empty. Its checked form is a tuple."""
 
@@ -114,13 +145,19 @@ class Numbers:
             report.add(keys, "must be a list of numbers", value, hint)
             return ABSENT
         items = [self.item.check(item, (*keys, index), report) for index, item in enumerate(value)]
-        repeated = [index for index, item in enumerate(items) if item is not ABSENT and item in items[:index]]
+        repeated = _repeated(items)
         for index in repeated:
             report.add((*keys, index), "must not repeat a number", items[index])
         return ABSENT if repeated or ABSENT in items else tuple(items)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "array", "items": self.item.schema(), "uniqueItems": True}
+
+
+def _repeated(items: Sequence[Any]) -> list[int]:
+    """Where items are that there have been before."""
+    first: dict[Any, int] = {}
+    return [i for i, item in enumerate(items) if item is not ABSENT and first.setdefault(item, i) != i]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ _INFINITE: Final = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _HINTS: Final = {
     "'\\t'": "indent with spaces, not with tabs",
     "mapping values are not allowed": "quote a text that holds ': ', and line up the keys of a mapping",
-    "end of stream": "a quote or a bracket that opens here is not closed; quote the whole text",
+    "end of stream": (
+        "a quote or a bracket that opens here is not closed; quote the whole text, or write one '- ' line per item"
+    ),
     "expected ',' or ']'": "quote the text, or write one '- ' line per item",
     "expected <block end>": "line up the keys of a mapping",
 }

@@ -26,7 +26,7 @@ CHECKS: Final = (
     Check(name="shared memory", look=shared_memory),
     Check(name="open files", look=open_files),
     Check(name="Ray's disk", look=ray_disk),
-    Check(name="ray", look=ray_starts, timeout_s=60, apart=True),
+    Check(name="ray", look=ray_starts, timeout_s=90, apart=True),
     Check(name="storage", look=storage),
     Check(name="tracking", look=tracking),
     Check(name="disk", look=disk),

@@ -16,7 +16,7 @@ from orchestrator.doctor.finding import Finding, broken, ok, warning
 from orchestrator.doctor.subject import Subject
 from orchestrator.errors import EnvironmentUnusable, UsageError, redact
 
-__all__ = ["cache", "storage", "tracking"]
+__all__ = ["cache", "storage", "tracking", "unmade"]
 
 _CONNECT_S: Final = 3.0
 _GIB: Final = 2**30
@@ -45,7 +45,7 @@ def storage(subject: Subject) -> Iterator[Finding]:
 def _write(folder: Path) -> str:
     """Raises OSError where any step of it fails."""
     nonce = secrets.token_hex(8)
-    with _unmade(folder):
+    with unmade(folder):
         folder.mkdir(parents=True, exist_ok=True)
         first, second = folder / f".doctor-{nonce}.tmp", folder / f".doctor-{nonce}"
         try:
@@ -65,7 +65,7 @@ def _write(folder: Path) -> str:
 
 
 @contextmanager
-def _unmade(folder: Path) -> Iterator[None]:
+def unmade(folder: Path) -> Iterator[None]:
     """Afterwards `folder` and its parents that were not there before are gone again, as far as they are empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -79,7 +79,7 @@ def _unmade(folder: Path) -> Iterator[None]:
 def tracking(subject: Subject) -> Iterator[Finding]:
     """What a sweep checks of MLflow before it starts, and whether a server or a database answers at all."""
     from orchestrator.stores import tracking_uri
-    from orchestrator.tracking import check
+    from orchestrator.tracking import Checked, check
     from orchestrator.tracking.location import kind, sqlite_path
 
     fix = "choose another with --tracking-uri, e.g. sqlite:////absolute/path/mlflow.db"
@@ -93,18 +93,21 @@ def tracking(subject: Subject) -> Iterator[Finding]:
         yield without
         return
     try:
-        with _unmade((file or Path.cwd()).parent):
-            silent = _silent(uri) if kind(uri) == "database" else check(uri)
-    except EnvironmentUnusable as error:
+        with unmade((file or Path.cwd()).parent):
+            checked = Checked(silent=_silent(uri)) if kind(uri) == "database" else check(uri)
+    except (EnvironmentUnusable, UsageError) as error:
         yield broken("tracking", str(error), fix)
         return
-    if silent:
+    if silent := checked.silent:
         yield warning(
             "tracking",
             f"{shown} does not answer: {silent}; a sweep runs without it, and `report` writes what it missed",
             "start the server, or check --tracking-uri",
         )
         return
+    for unsafe in checked.warnings:
+        detail, _, way_out = unsafe.partition("; ")
+        yield warning("tracking", detail, way_out)
     told = {"sqlite": "can be written", "server": "answers and lets us in", "database": "is reached"}
     yield ok("tracking", f"{shown}: {told.get(kind(uri), 'is known')}")
 

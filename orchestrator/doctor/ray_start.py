@@ -8,11 +8,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from orchestrator.doctor.finding import Finding, broken, ok
+from orchestrator.doctor.finding import Finding, broken, ok, warning
+from orchestrator.doctor.places import unmade
 from orchestrator.doctor.subject import Subject
 from orchestrator.errors import EnvironmentUnusable, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.config import Resources
 
 __all__ = ["ray_starts"]
 
@@ -21,7 +26,7 @@ _FOLDER: Final = "RAY_TMPDIR"
 
 def ray_starts(subject: Subject) -> Iterator[Finding]:
     """Start a Ray of one's own, or join the cluster, and have it run something."""
-    from orchestrator.cluster import connect, slots
+    from orchestrator.cluster import connect
 
     fix = _fix(subject.address)
     begin = time.perf_counter()
@@ -30,11 +35,9 @@ def ray_starts(subject: Subject) -> Iterator[Finding]:
             seconds = time.perf_counter() - begin
             yield from _at_work(subject.address, seconds, fix)
             if subject.sweep is not None:
-                resources = subject.sweep.resources
-                try:
-                    yield ok("room", f"{slots(resources)} trials at a time")
-                except EnvironmentUnusable as error:
-                    yield broken("room", str(error), "lower what a trial takes, or use a larger machine")
+                yield _room(subject.sweep.resources)
+            if subject.address is not None:
+                yield from _nodes(subject)
     except (EnvironmentUnusable, UsageError) as error:
         yield broken("ray", str(error), fix)
 
@@ -70,6 +73,40 @@ def _at_work(address: str | None, seconds: float, fix: str) -> Iterator[Finding]
         yield broken("ray", "no worker process was started", fix)
     else:
         yield ok("ray", f"{ray.__version__} {how} in {seconds:.1f} s, a worker in {worked:.1f} s: {held}")
+
+
+def _room(resources: Resources) -> Finding:
+    from orchestrator.cluster import slots
+
+    try:
+        return ok("room", f"{slots(resources)} trials at a time")
+    except EnvironmentUnusable as error:
+        return broken("room", str(error), "lower what a trial takes, or use a larger machine")
+
+
+def _nodes(subject: Subject) -> Iterator[Finding]:
+    """Whether every node has our versions, sees the storage, and has what the sweep names."""
+    from orchestrator.cluster import need
+    from orchestrator.preflight import check_nodes
+    from orchestrator.stores import storage_folder
+
+    # Where no sweep is asked about, nodes are not asked for the weights and data of one.
+    config = subject.sweep or replace(subject.config, backbones=(), tasks=())
+    notes: list[str] = []
+    try:
+        folder = storage_folder(config)
+        with unmade(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            check_nodes(config, folder, need(config.resources), notes.append)
+    except (EnvironmentUnusable, UsageError, OSError) as error:
+        for line in str(error).splitlines():
+            detail, _, fix = line.partition("; ")
+            if fix or not line.endswith(":"):
+                yield broken("nodes", detail, fix or "look at it with: ray status")
+        return
+    for note in notes:
+        yield warning("nodes", note, "set the clock, e.g. with chrony")
+    yield ok("nodes", f"every one has these versions and sees {folder}")
 
 
 def _pid() -> int:

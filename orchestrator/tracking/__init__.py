@@ -15,11 +15,12 @@ from orchestrator.tracking.backlog import Recorded
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
 from orchestrator.tracking.link import Link
 from orchestrator.tracking.measured import model_metrics
-from orchestrator.tracking.preflight import check
+from orchestrator.tracking.preflight import Checked, check
 from orchestrator.tracking.replay import replay
 from orchestrator.tracking.tracker import Tracker
 
 __all__ = [
+    "Checked",
     "DatasetInfo",
     "Link",
     "Recorded",

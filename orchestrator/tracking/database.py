@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from orchestrator.tracking.failure import UnavailableError
 
-__all__ = ["Database", "make_database"]
+__all__ = ["Database", "dispose", "make_database"]
 
 _NEW: Final = ".new-"
 

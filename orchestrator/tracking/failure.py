@@ -1,4 +1,4 @@
-"""The three ways MLflow can fail, told apart in one place."""
+"""The ways MLflow can fail, told apart in one place."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Final
 
 from orchestrator.errors import one_line, redact
 
-__all__ = ["ForbiddenError", "RefusedError", "UnavailableError", "calling", "reason_of"]
+__all__ = ["ConflictError", "ForbiddenError", "RefusedError", "UnavailableError", "calling", "reason_of"]
 
 _MAX_REASON: Final = 200
 _TRANSIENT: Final = (408, 429)
+_CONFLICT: Final = re.compile(r"\(\w+[\w.]*\.(IntegrityError|UniqueViolation)\)")
 _CAUSE: Final = re.compile(r"\(Caused by \w+\((.*)\)\)$")
 
 
@@ -27,6 +28,10 @@ class ForbiddenError(Exception):
 
 class RefusedError(Exception):
     """MLflow takes other records but not this one."""
+
+
+class ConflictError(RefusedError):
+    """Somebody else inserted the same in the same moment. MLflow looks first, so a second try finds it there."""
 
 
 def reason_of(error: Exception) -> str:
@@ -52,6 +57,8 @@ def calling(stopped: Callable[[], bool]) -> Iterator[None]:
         status = error.get_http_status_code()
         if status in (401, 403):
             raise ForbiddenError(f"{reason_of(error)} (HTTP {status})") from error
+        if status == 400 and _CONFLICT.search(str(error)):
+            raise ConflictError(reason_of(error)) from error
         if 400 <= status < 500 and status not in _TRANSIENT:
             raise RefusedError(reason_of(error)) from error
         raise UnavailableError(reason_of(error)) from error

@@ -54,7 +54,11 @@ def link_to(uri: str, experiment_id: str | None, *, sweep_id: str, ranked: bool,
 
 
 def _server_command(uri: str) -> str:
+    """A server that this machine alone can reach, that no other page in a browser can use, and that runs nothing."""
+    names = ("127.0.0.1:5000", "localhost:5000")
+    origins = ",".join(f"http://{name}" for name in names)
+    store = shlex.quote(uri) if redact(uri) == uri else '"$MLFLOW_BACKEND_STORE_URI"'  # it holds a password
     return (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server"
-        f" --backend-store-uri {shlex.quote(redact(uri))} --host 127.0.0.1 --port 5000"
+        f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false python -m mlflow server --backend-store-uri {store}"
+        f" --host 127.0.0.1 --port 5000 --workers 1 --allowed-hosts {','.join(names)} --cors-allowed-origins {origins}"
     )

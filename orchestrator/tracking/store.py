@@ -10,15 +10,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.errors import redact
 from orchestrator.tracking import environment
-from orchestrator.tracking.database import Database, make_database
-from orchestrator.tracking.failure import ForbiddenError, RefusedError, calling
+from orchestrator.tracking.database import Database, dispose, make_database
+from orchestrator.tracking.failure import ConflictError, ForbiddenError, RefusedError, calling
 from orchestrator.tracking.info import DatasetInfo
 from orchestrator.tracking.location import artifact_root, kind, sqlite_path
 from orchestrator.tracking.metric import EPOCH_GROUPS, Point, finite
@@ -95,24 +94,23 @@ class Store:
             raise ForbiddenError(f"mlflow cannot be imported: {error}") from error
         environment.quieten()
         path = sqlite_path(self._uri) if kind(self._uri) == "sqlite" else None
-        with self._calling():
+        with calling(self._stopped):
             if path is not None:
                 make_database(path, MlflowClient)
                 self._database = Database(path)
             self._client = MlflowClient(tracking_uri=self._uri)
+            if path is not None:
+                dispose(self._client)  # of a client before it, which may have had another file there
         self._entities = mlflow.entities
 
     def experiment(self, name: str) -> tuple[str, dict[str, str]]:
         """Identity and tags of the experiment, created if it is not there."""
-        with self._calling():
-            found = self._client.get_experiment_by_name(name)
+        found = self._call("get_experiment_by_name", name)
         if found is None:
             try:
-                with self._calling():
-                    return str(self._client.create_experiment(name, artifact_location=self._artifacts)), {}
+                return str(self._call("create_experiment", name, artifact_location=self._artifacts)), {}
             except RefusedError:  # another sweep on this task was quicker
-                with self._calling():
-                    found = self._client.get_experiment_by_name(name)
+                found = self._call("get_experiment_by_name", name)
                 if found is None:
                     raise
         if found.lifecycle_stage != "active":
@@ -126,8 +124,7 @@ class Store:
         """Set the tags that differ from the `known` ones, and note them there."""
         for key, value in tags.items():
             if known.get(key) != value:
-                with self._calling():
-                    self._client.set_experiment_tag(experiment_id, key, value)
+                self._call("set_experiment_tag", experiment_id, key, value)
                 known[key] = value
 
     def runs(self, experiment_id: str, sweep_id: str, *, whole: bool = True) -> list[StoredRun]:
@@ -135,13 +132,8 @@ class Store:
         found: list[tuple[int, StoredRun]] = []
         token = None
         while True:
-            with self._calling():
-                page = self._client.search_runs(
-                    [experiment_id],
-                    filter_string=f"tags.`{SWEEP_ID_TAG}` = '{sweep_id}'",
-                    max_results=_PAGE,
-                    page_token=token,
-                )
+            where = f"tags.`{SWEEP_ID_TAG}` = '{sweep_id}'"
+            page = self._call("search_runs", [experiment_id], where, max_results=_PAGE, page_token=token)
             found += [(run.info.start_time, _stored(run, whole=whole)) for run in page]
             token = page.token
             if not token:
@@ -153,8 +145,7 @@ class Store:
     ) -> StoredRun:
         """A new run, RUNNING."""
         tags = {**tags, RUN_ID_TAG: run_id}
-        with self._calling():
-            made = self._client.create_run(experiment_id, start_time=start_ms, tags=tags, run_name=name)
+        made = self._call("create_run", experiment_id, start_time=start_ms, tags=tags, run_name=name)
         return StoredRun(
             id=made.info.run_id, run_id=run_id, experiment_id=experiment_id, status="RUNNING", tags=dict(tags)
         )
@@ -198,17 +189,15 @@ class Store:
         """Move a run to a status it does not have yet."""
         if run.status == status:
             return
-        with self._calling():
-            if status == "RUNNING":
-                self._client.update_run(run.id, status=status)
-            else:
-                self._client.set_terminated(run.id, status=status, end_time=end_ms)
+        if status == "RUNNING":
+            self._call("update_run", run.id, status=status)
+        else:
+            self._call("set_terminated", run.id, status=status, end_time=end_ms)
         run.status = status
 
     def delete(self, run: StoredRun) -> None:
         """Move a run to MLflow's bin, from which it can be restored."""
-        with self._calling():
-            self._client.delete_run(run.id)
+        self._call("delete_run", run.id)
 
     def log_dataset(self, run: StoredRun, info: DatasetInfo) -> None:
         """The task's data as inputs of a run: one per split. MLflow ignores an input it has."""
@@ -233,21 +222,19 @@ class Store:
             )
             tag = entities.InputTag(key="mlflow.data.context", value=context)
             inputs.append(entities.DatasetInput(dataset=data, tags=[tag]))
-        with self._calling():
-            self._client.log_inputs(run.id, datasets=inputs)
+        self._call("log_inputs", run.id, datasets=inputs)
 
     def log_text(self, run: StoredRun, text: str, artifact_path: str) -> None:
         """A small text as a file of the run."""
-        with self._calling():
-            self._client.log_text(run.id, text, artifact_path)
+        self._call("log_text", run.id, text, artifact_path)
 
     def log_file(self, run: StoredRun, local: Path, artifact_path: str) -> None:
         """A local file, under the path and name it shall have in MLflow."""
         folder, _, name = artifact_path.rpartition("/")
-        with self._calling(), tempfile.TemporaryDirectory() as scratch:
+        with calling(self._stopped), tempfile.TemporaryDirectory() as scratch:
             if local.name != name:
                 local = Path(shutil.copyfile(local, Path(scratch) / name))
-            self._client.log_artifact(run.id, str(local), folder or None)
+            self._call("log_artifact", run.id, str(local), folder or None)
 
     def _is_new(self, run: StoredRun, point: Point, again: bool) -> bool:
         if point.key in run.unread:
@@ -256,8 +243,7 @@ class Store:
         return point.step not in known or (again and known[point.step] != point.value)
 
     def _read(self, run: StoredRun, key: str) -> None:
-        with self._calling():
-            history = self._client.get_metric_history(run.id, key)
+        history = self._call("get_metric_history", run.id, key)
         run.points[key] = {m.step: m.value for m in sorted(history, key=lambda m: m.timestamp)}
         run.unread.discard(key)
 
@@ -272,11 +258,18 @@ class Store:
             now_metrics, metrics = metrics[:room], metrics[room:]
             room = 0 if metrics or pairs else min(_MAX_PAIRS, room - len(now_metrics))
             now_labels, labels = labels[:room], labels[room:]
-            with self._calling():
-                self._client.log_batch(run.id, metrics=now_metrics, params=now_pairs, tags=now_labels)
+            self._call("log_batch", run.id, metrics=now_metrics, params=now_pairs, tags=now_labels)
 
-    def _calling(self) -> AbstractContextManager[None]:
-        return calling(self._stopped)
+    def _call(self, name: str, *args: Any, **named: Any) -> Any:
+        """Of mlflow's client; a second time where another writer was quicker to insert the same."""
+        for is_last in (False, True):
+            try:
+                with calling(self._stopped):
+                    return getattr(self._client, name)(*args, **named)
+            except ConflictError:
+                if is_last:
+                    raise
+        return None
 
 
 def _stored(run: Any, *, whole: bool) -> StoredRun:

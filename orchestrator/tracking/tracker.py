@@ -36,6 +36,9 @@ _LONGEST_PAUSE_S: Final = 300.0
 _QUICK_S: Final = 10.0
 """A call that fails after more than this is no passing fault."""
 
+_LAST_TRIES: Final = 3
+"""Failures in a row after which closing does not try again; those before it count."""
+
 _MAX_EVENTS: Final = 200_000
 """What an outage, or a server that is too slow, may pile up, about 200 MB; beyond it `replay` has to do the work."""
 
@@ -169,8 +172,9 @@ class Tracker:
         closing: _Close | None = None
         num_failures = 0
         pause_s = 0.0  # the first thing is to connect
-        while closing is None:
-            closing = self._gather(backlog, pause_s, is_well=pause_s > 0 and not num_failures)
+        while True:
+            if closing is None:
+                closing = self._gather(backlog, pause_s, is_well=pause_s > 0 and not num_failures)
             begin = time.monotonic()
             try:
                 self._writer.open()
@@ -182,17 +186,22 @@ class Tracker:
                 num_failures += 1
                 pause_s = _pause_s(num_failures)
                 self._error = str(error)
-                # What heals at once is nobody's business, unless it is the last word.
-                if closing is not None or num_failures > 1 or time.monotonic() - begin > _QUICK_S:
+                # What heals at once is nobody's business, and a fault at the very end is given time to.
+                if num_failures > 1 or time.monotonic() - begin > _QUICK_S:
                     self._fail(str(error))
                 if backlog.num_events > _MAX_EVENTS:
                     self._fail(_TOO_MUCH)
+                    return
+                if closing is not None and (num_failures > _LAST_TRIES or self._out_of_time.wait(_last_pause_s())):
+                    self._fail(str(error))
                     return
             except ForbiddenError as error:
                 self._fail(str(error))
                 return
             else:
                 self._error = None
+                if closing is not None:
+                    break
                 num_failures = 0
                 pause_s = _BATCH_S
         if self._error is None and self._is_full:
@@ -231,6 +240,11 @@ def _pause_s(num_failures: int) -> float:
     """Before the next try. Drivers that found one database locked shall not all come back at once."""
     longest = min(_FIRST_PAUSE_S * 2.0 ** min(num_failures - 1, 10), _LONGEST_PAUSE_S)
     return longest * random.uniform(0.5, 1)
+
+
+def _last_pause_s() -> float:
+    """The same while somebody waits for the end."""
+    return random.uniform(0.5, 1.5)
 
 
 def _without_examples(test: Mapping[str, Any]) -> dict[str, Any]:

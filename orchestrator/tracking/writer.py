@@ -42,9 +42,8 @@ class SweepWriter:
         self._live = live
         self._tasks: dict[str, TaskRuns] = {}
         self._lost: set[str] = set()
-        self._held: dict[RunKey, RunUpdate] = {}
-        """What was refused of runs: tried again with what they bring next, and at the end."""
-        self._held_publication: Published | None = None
+        self._held = Backlog()
+        """What was refused: tried again at the end, and of a run with what it brings next."""
         self._short = naming.short_names(info.backbones)
         self._colors = colors(info.backbones)
         self._datasets: dict[str, DatasetInfo] = {}
@@ -83,13 +82,15 @@ class SweepWriter:
         for name in list(backlog.datasets):
             with self._refusals.one(f"data of {name}"):
                 self._write_dataset(backlog.datasets[name])
-            del backlog.datasets[name]
+            data = backlog.datasets.pop(name)
+            if self._refusals.holds(f"data of {name}"):
+                self._held.datasets[name] = data
         backlog.unfold(self._is_there)
         for key in list(backlog.runs):
             self._write_or_hold(key, backlog.runs)
         if backlog.publication is not None:
             took_all = self._publish(backlog.publication)
-            self._held_publication = None if took_all else backlog.publication
+            self._held.publication = None if took_all else backlog.publication
             backlog.publication = None
         backlog.num_events = 0
 
@@ -101,9 +102,10 @@ class SweepWriter:
         """
         self._lost.clear()
         self.open()
-        backlog.runs |= self._held
-        self._held.clear()
-        backlog.publication, self._held_publication = self._held_publication, None
+        held, self._held = self._held, Backlog()
+        backlog.datasets |= held.datasets
+        backlog.runs |= held.runs
+        backlog.publication = held.publication
         self.write(backlog)
         end_ms = milliseconds(None)
         for name in list(self._tasks):
@@ -190,15 +192,15 @@ class SweepWriter:
 
     def _write_or_hold(self, key: RunKey, waiting: dict[RunKey, RunUpdate]) -> None:
         """Write what waits of a run, and take it out."""
-        if (earlier := self._held.pop(key, None)) is not None:
+        if (earlier := self._held.runs.pop(key, None)) is not None:
             waiting[key] = waiting[key].after(earlier)
         what = f"{key.study} #{key.number}"
         with self._refusals.one(what):
             self._write_run(key, waiting[key])
         update = waiting.pop(key)
         if self._refusals.holds(what) or self._refusals.holds(evaluation_of(*key)):
-            if len(self._held) < _MAX_HELD:
-                self._held[key] = update
+            if len(self._held.runs) < _MAX_HELD:
+                self._held.runs[key] = update
             else:
                 self._refusals.give_up(what)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import cluster
-from orchestrator.capacity import Growth, Need, NodeType, capacity, fit
+from orchestrator.capacity import Need, fit
 from orchestrator.config import Resources
 from orchestrator.errors import EnvironmentUnusable
 

@@ -1,19 +1,27 @@
-"""Ctrl-C waits for a safe point, once."""
+"""Signals wait for a safe point, once."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
-from orchestrator.interrupt import SafePoint, deferred_interrupts
+from orchestrator.interrupt import ENDING, Interrupted, SafePoint, deferred_interrupts, ending_signals
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_for_the_next_step_of_the_driver(number: signal.Signals) -> None:
-    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+def farewell() -> str:
+    return "go on with: resume"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_waits_for_the_next_step_of_the_driver(number: signal.Signals, code: int) -> None:
+    handlers = [signal.getsignal(one) for one in ENDING]
     point = SafePoint()
     written = []
 
@@ -24,23 +32,58 @@ def test_a_signal_waits_for_the_next_step_of_the_driver(number: signal.Signals) 
         written.append("a row, whole")
         point.on_step_begin(1, [])
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted) as ended, ending_signals(farewell):
         fit()
     assert written
-    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
-    with deferred_interrupts():
+    assert ended.value.exit_code == code
+    assert [signal.getsignal(one) for one in ENDING] == handlers
+    with ending_signals(farewell), deferred_interrupts():
         point.on_step_begin(0, [])  # what was asked of one sweep is not asked of the next
 
 
-def test_who_insists_is_not_kept_waiting() -> None:
-    @deferred_interrupts()
-    def fit() -> None:
+def test_where_nothing_is_written_a_signal_is_heeded_at_once() -> None:
+    with pytest.raises(Interrupted), ending_signals(farewell):
         os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        pytest.fail("the second one interrupts")
+        pytest.fail("the signal interrupts")
 
-    with pytest.raises(KeyboardInterrupt):
-        fit()
+
+def test_a_signal_that_finds_no_safe_point_any_more_is_not_lost() -> None:
+    with pytest.raises(Interrupted), ending_signals(farewell), deferred_interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_a_check_raises_ends_the_sweep_and_is_kept() -> None:
+    def check() -> None:
+        raise OSError("gone")
+
+    point = SafePoint(check)
+    with pytest.raises(OSError, match="gone"):
+        point.on_step_begin(0, [])
+    assert isinstance(point.failure, OSError)
+
+
+def test_tune_may_pickle_a_safe_point_whatever_its_checks_hold() -> None:
+    lock = threading.Lock()
+    pickle.dumps(SafePoint(lambda: lock.release()))
+
+
+INSISTS = """
+import os, signal, time
+from orchestrator.interrupt import deferred_interrupts, ending_signals
+with ending_signals(lambda: "go on with: resume"), deferred_interrupts():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.{second})
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("second", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_who_insists_is_not_kept_waiting(second: str, code: int) -> None:
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", INSISTS.format(second=second)], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stderr.strip() == "go on with: resume"
+    assert time.monotonic() - started < 50
 
 
 def test_elsewhere_than_in_the_main_thread_nothing_is_changed() -> None:
@@ -48,7 +91,7 @@ def test_elsewhere_than_in_the_main_thread_nothing_is_changed() -> None:
     seen = []
 
     def work() -> None:
-        with deferred_interrupts():
+        with ending_signals(farewell), deferred_interrupts():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 from collections import Counter
 from pathlib import Path
@@ -134,8 +135,12 @@ def test_nothing_that_searches_is_pickled_or_restored(tmp_path: Path) -> None:
 # --- the scheduler
 
 
+_numbers = itertools.count()
+
+
 def trial(study: str, phase: str = "tpe") -> Trial:
-    return Trial("stub", config={"study": study, "phase": phase, "test_file": "runs/x.json"}, stub=True)
+    config = {"study": study, "number": next(_numbers), "phase": phase, "test_file": "runs/x.json"}
+    return Trial("stub", config=config, stub=True)
 
 
 def scheduler(*studies: str, max_epochs: int = 9, grace: int = 1, factor: int = 3) -> StudyScheduler:
@@ -214,6 +219,36 @@ def test_a_report_without_a_score_is_no_reason_to_stop() -> None:
     made.on_trial_complete(None, one, {"epoch": 1, "error": "diverged"})
     made.on_trial_error(None, one)
     assert "1 studies" in made.debug_string()
+
+
+def test_a_run_that_is_tried_again_keeps_its_place_on_the_rungs() -> None:
+    """Tune calls the second attempt another trial; what the first one reached must not be counted twice."""
+    made = scheduler("a")
+    first = [trial("a") for _ in range(3)]
+    add(made, *first)
+    for one, score in zip(first, (0.5, 0.6, 0.7), strict=True):
+        decide(made, one, 1, score)
+    made.on_trial_error(None, first[2])
+    again = Trial("stub", config=first[2].config, stub=True)
+    add(made, again)
+    assert decide(made, again, 2, 0.9) == TrialScheduler.CONTINUE
+    newcomer = trial("a")
+    add(made, newcomer)
+    assert decide(made, newcomer, 1, 0.68) == TrialScheduler.CONTINUE, "0.9 was reached later than this rung"
+
+
+def test_replayed_epochs_decide_as_reported_ones() -> None:
+    reported, replayed = scheduler("a"), scheduler("a")
+    rows = [(number, epoch, 0.1 * number + 0.01 * epoch) for number in range(5, -1, -1) for epoch in (1, 2, 3)]
+    trials = {number: trial("a") for number in range(6)}
+    add(reported, *trials.values())
+    decisions = [decide(reported, trials[number], epoch, score) for number, epoch, score in rows]
+    stops = [replayed.replay("a", number, "tpe", epoch, score) for number, epoch, score in rows]
+    assert stops == [decision == TrialScheduler.STOP for decision in decisions]
+    assert any(stops)
+    assert not replayed.replay("a", 9, "random", 1, 0.0), "the random slice is never stopped"
+    assert not replayed.replay("a", 10, "confirmation", 1, 0.0)
+    assert not replayed.replay("a", 11, "tpe", 9, 0.0), "all epochs are done: it is completed, not stopped"
 
 
 def test_searcher_and_scheduler_leave_no_metric_to_the_tuner() -> None:

@@ -113,33 +113,6 @@ def test_the_same_history_leads_to_the_same_suggestions(tmp_path: Path) -> None:
     assert [r.config for r in one.run(good)] == [r.config for r in runs[0]], "a finished sweep has no more"
 
 
-def test_a_study_made_anew_from_its_history_suggests_the_same(tmp_path: Path) -> None:
-    """The sampler has no memory of its own: a suggestion depends on the ledger and the trial's number."""
-    config = small_config(budget__trials=8, budget__random_trials=3)
-    twin = Twin(config, tmp_path / "a")
-    study = twin.studies[0]
-    other = Twin(config, tmp_path / "b")
-    ledger = optuna.load_study(study_name=study.key, storage=twin.ledger)
-    twin.run(good, most=10)
-    while twin.running:
-        twin.advance(twin.running[0], good)
-    expected = study.next()
-    history = optuna.load_study(study_name=study.key, storage=other.ledger)
-    for trial in ledger.get_trials(deepcopy=False):
-        if trial.state.is_finished():
-            history.add_trial(trial)
-    copied = other.make_studies()[0]
-    copied.num_handed = len(history.trials)
-    suggested = copied.next()
-    assert expected
-    assert suggested
-    assert (suggested.number, suggested.phase, suggested.config) == (
-        expected.number,
-        expected.phase,
-        expected.config,
-    )
-
-
 def test_optuna_is_told_the_truth(tmp_path: Path) -> None:
     def outcome(request: RunRequest, epoch: int) -> float | str:
         fate = {0: "die", 1: "diverge", 2: "stop"}.get(request.number)

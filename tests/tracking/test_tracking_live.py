@@ -22,6 +22,7 @@ from orchestrator.tracking.view import decode
 
 pytestmark = pytest.mark.slow
 
+RECORDS = ("trials", "epochs", "tests", "attempts")
 VERDICT = "**tf_efficientnet_lite0 adapts best.**"
 SECOND = BACKBONES[1]
 
@@ -57,7 +58,7 @@ def more(sweep: MadeSweep) -> dict[tuple[str, str], dict[str, float]]:
 
 def write_again(sweep: MadeSweep, uri: str, folder: Path, **changes: Any) -> TrackingSummary:
     """The whole of a sweep, from its records."""
-    changed = {name: changes.pop(name) for name in ("trials", "epochs", "tests", "evaluations") if name in changes}
+    changed = {name: changes.pop(name) for name in (*RECORDS, "evaluations") if name in changes}
     records: dict[str, Any] = {**sweep.tables(), "evaluations": sweep.evaluations()}
     recorded = Recorded(**(records | changed))
     given: dict[str, Any] = {
@@ -99,7 +100,7 @@ def check_sweep(uri: str, sweep: MadeSweep) -> dict[str, Held]:
             assert [step for step, _ in points] == (list(range(1, trial["epochs"] + 1)) if per_epoch else [0])
         assert "train/loss" in run.points
         assert run.times == tuple(int(trial[name].timestamp() * 1000) for name in ("started_at", "finished_at"))
-    check_parent(runs[parent_id])
+    check_parent(runs[parent_id], sweep)
     model = runs[f"{parent_id}/{SECOND}/model"]
     assert (model.status, model.name, model.parent) == ("FINISHED", "tf_efficientnet_lite0", parent_id)
     assert model.points["adapt/score"] == [(0, 0.7)]
@@ -114,10 +115,10 @@ def copied(uri: str) -> str:
     return f"sqlite:///{shutil.copyfile(path, path.with_name('elsewhere.db'))}"
 
 
-def check_parent(parent: Held) -> None:
+def check_parent(parent: Held, sweep: MadeSweep) -> None:
     """The sweep's own run."""
     assert (parent.status, parent.parent) == ("FINISHED", "")
-    assert parent.params == {"search.sampler": "tpe", "budget.trials": "4", "budget.seconds": "1.5"}
+    assert parent.params == {"search.sampler": "tpe", "budget.trials": str(sweep.num_trials), "budget.seconds": "1.5"}
     assert parent.points["best/score"] == [(0, 0.7)]
     assert parent.times[0] == int(START.timestamp() * 1000)
     assert VERDICT in parent.tags["mlflow.note.content"]

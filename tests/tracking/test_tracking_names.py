@@ -216,9 +216,14 @@ def test_a_link_names_the_comparison_and_a_view_or_a_filter(ranked: bool) -> Non
 def test_without_a_server_a_link_comes_with_the_command_that_starts_one() -> None:
     link = link_to("sqlite:////data/my sweeps/mlflow.db", None, sweep_id="s1", ranked=False)
     assert link.command == (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server"
-        " --backend-store-uri 'sqlite:////data/my sweeps/mlflow.db' --host 127.0.0.1 --port 5000"
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false python -m mlflow server"
+        " --backend-store-uri 'sqlite:////data/my sweeps/mlflow.db' --host 127.0.0.1 --port 5000 --workers 1"
+        " --allowed-hosts 127.0.0.1:5000,localhost:5000"
+        " --cors-allowed-origins http://127.0.0.1:5000,http://localhost:5000"
     )
+    secret = link_to("postgresql://me:hunter2@h/db", None, sweep_id="s1", ranked=False)
+    assert "hunter2" not in str(secret)
+    assert '--backend-store-uri "$MLFLOW_BACKEND_STORE_URI"' in str(secret)
     assert link.url.startswith("http://127.0.0.1:5000/")
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import socket
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from made_sweep import MadeSweep
+from made_sweep import BACKBONES, MadeSweep
 from mlflow_server import Server, Wire, answering, free_port
-from read_back import held
+from read_back import artifacts, held
 from test_tracking_live import VERDICT, check_sweep, write_again
 
 from orchestrator.tracking import Tracker, TrackingSummary, tracker
@@ -57,6 +62,20 @@ class Driver:
         assert self.spent_s < MOST_S
         return summary
 
+    def wait_until_said(self) -> None:
+        until = time.monotonic() + 60
+        while not self.said:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def wait_until_written(self) -> None:
+        """MLflow has something of the sweep."""
+        until = time.monotonic() + 60
+        while "/#/experiments/" not in self.tracker.link("digits").url:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(0.5)
+
     def _timed(self, call: object) -> None:
         begin = time.perf_counter()
         call()  # type: ignore[operator]
@@ -87,10 +106,7 @@ def test_a_cut_wire_that_is_mended_loses_nothing(server: Server, files: Path) ->
     time.sleep(1)
     wire.cut()
     driver.go(20)
-    until = time.monotonic() + 30
-    while not driver.said:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    driver.wait_until_said()
     wire.mend()
     driver.go()
     summary = driver.end(timeout_s=60)
@@ -100,8 +116,40 @@ def test_a_cut_wire_that_is_mended_loses_nothing(server: Server, files: Path) ->
     check_sweep(server.database, sweep)
 
 
+def test_answers_that_are_lost_make_nothing_twice(server: Server, files: Path) -> None:
+    wire = Wire(server.port, lost_every=7)
+    sweep = MadeSweep(sweep_id="lost-answers")
+    driver = Driver(wire.uri, sweep, files)
+    driver.go()
+    driver.end(timeout_s=60)
+    wire.cut()
+    assert wire.num_answers > 14
+    assert write_again(sweep, server.uri, files).complete, "what the last tries did not bring"
+    check_sweep(server.database, sweep)
+
+
+def test_a_server_that_accepts_and_never_answers(files: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        driver = Driver(f"http://127.0.0.1:{silent.getsockname()[1]}", MadeSweep(), files)
+        driver.go()
+        summary = driver.end(timeout_s=1)
+    assert (summary.complete, len(driver.said)) == (False, 1)
+    assert "within 1 s" in driver.said[0]
+
+
+def test_an_outage_that_outlasts_memory_is_left_to_report(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker, "_MAX_EVENTS", 20)
+    driver = Driver(f"http://127.0.0.1:{free_port()}", MadeSweep(), files)
+    driver.go()
+    summary = driver.end(timeout_s=20)
+    assert (summary.complete, len(driver.said)) == (False, 1)
+    assert "no more are kept" in str(summary.error)
+    assert f"report {MadeSweep().sweep_id}" in driver.said[0]
+    assert driver.tracker._queue.qsize() <= 20
+
+
 def test_a_slow_server_costs_the_sweep_nothing(server: Server, files: Path) -> None:
-    wire = Wire(server.port, delay_s=0.7)
+    wire = Wire(server.port, delay_s=5)
     driver = Driver(wire.uri, MadeSweep(sweep_id="slow"), files)
     driver.go()
     summary = driver.end(timeout_s=2)
@@ -109,6 +157,124 @@ def test_a_slow_server_costs_the_sweep_nothing(server: Server, files: Path) -> N
     assert not summary.complete
     assert "within 2 s" in str(summary.error)
     assert len(driver.said) == 1
+
+
+class Fault:
+    """Something that goes wrong with a SQLite store while a sweep is written to it, and is put right."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self) -> None:
+        """From the beginning."""
+
+    def strike(self) -> None:
+        """In the middle."""
+
+    def mend(self) -> None:
+        """Before the records are replayed."""
+
+
+class DatabaseDeleted(Fault):
+    words = "is gone"
+
+    def strike(self) -> None:
+        shutil.move(self.folder / "mlflow.db", self.folder / "kept.db")
+
+    def mend(self) -> None:
+        shutil.copyfile(self.folder / "kept.db", self.folder / "mlflow.db")
+
+
+class ExperimentDeleted(Fault):
+    words = "mlflow experiments restore --experiment-id"
+
+    def strike(self) -> None:
+        self._client.delete_experiment(self._experiment_id)
+
+    def mend(self) -> None:
+        self._client.restore_experiment(self._experiment_id)
+
+    @property
+    def _client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=f"sqlite:///{self.folder}/mlflow.db")
+
+    @property
+    def _experiment_id(self) -> str:
+        return str(self._client.get_experiment_by_name("adapt/digits").experiment_id)
+
+
+class NoPlaceForFiles(Fault):
+    words = "records were refused, the first: configuration of digits"
+
+    def start(self) -> None:
+        (self.folder / "mlartifacts").touch()
+
+    def mend(self) -> None:
+        (self.folder / "mlartifacts").unlink()
+
+
+class DiskFull(Fault):
+    words = "full"
+
+    def start(self) -> None:
+        mounted = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(self.folder)]
+        content = (self.folder / "mlflow.db").read_bytes()
+        if shutil.which("mount") is None or subprocess.run(mounted, capture_output=True).returncode:
+            pytest.skip("a small disk cannot be mounted here")
+        (self.folder / "mlflow.db").write_bytes(content)
+
+    def strike(self) -> None:
+        with contextlib.suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 512)
+
+    def mend(self) -> None:
+        (self.folder / "filler").unlink()
+
+
+@pytest.mark.parametrize("kind", [DatabaseDeleted, ExperimentDeleted, NoPlaceForFiles, DiskFull])
+def test_a_store_that_breaks_midway_is_said_once_and_made_up_for(
+    kind: type[Fault], store_uri: str, files: Path, tmp_path: Path
+) -> None:
+    fault = kind(tmp_path / "store")
+    fault.start()
+    try:
+        sweep = MadeSweep(num_trials=2, pictures=tmp_path / "pictures")
+        driver = Driver(store_uri, sweep, files)
+        driver.go(6)
+        driver.wait_until_written()
+        fault.strike()
+        driver.go()
+        summary = driver.end(timeout_s=30)
+        assert (summary.complete, len(driver.said)) == (False, 1)
+        assert kind.words in driver.said[0] + str(summary.error)
+        fault.mend()
+        assert write_again(sweep, store_uri, files).complete
+        check_sweep(store_uri, sweep)
+        confirmed = f"{sweep.sweep_id}/digits/{BACKBONES[0]}/2"
+        assert {"measures.json", "confusion.json", "pictures/saliency.png"} <= set(artifacts(store_uri, confirmed))
+        assert {"report.html", "config/sweep.yaml"} <= set(artifacts(store_uri, f"{sweep.sweep_id}/digits"))
+    finally:
+        if isinstance(fault, DiskFull):
+            subprocess.run(["umount", "-l", str(fault.folder)], capture_output=True)
+
+
+def test_a_database_that_comes_back_gets_everything(store_uri: str, files: Path, tmp_path: Path) -> None:
+    fault = DatabaseDeleted(tmp_path / "store")
+    sweep = MadeSweep(num_trials=2)
+    driver = Driver(store_uri, sweep, files)
+    driver.go(6)
+    driver.wait_until_written()
+    fault.strike()
+    driver.go(10)
+    driver.wait_until_said()
+    fault.mend()
+    driver.go()
+    summary = driver.end(timeout_s=60)
+    assert (summary.complete, summary.error, len(driver.said)) == (True, None, 1)
+    check_sweep(store_uri, sweep)
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
@@ -137,11 +303,7 @@ def test_a_server_killed_midway(server: Server, store_uri: str, files: Path) -> 
     sweep = MadeSweep(sweep_id="killed")
     driver = Driver(server.uri, sweep, files)
     driver.go(12)
-    until = time.monotonic() + 30
-    while not driver.tracker.link("digits").url.startswith(f"{server.uri}/#/experiments/"):
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    time.sleep(1)
+    driver.wait_until_written()
     server.kill()
     driver.go()
     summary = driver.end(timeout_s=15)

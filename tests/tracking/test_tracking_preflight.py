@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from mlflow_server import answering, free_port
 
-from orchestrator.errors import EnvironmentUnusable
+from orchestrator.errors import EnvironmentUnusable, OrchestratorError, UsageError
 from orchestrator.tracking import check, preflight
 
 
 @pytest.mark.parametrize("uri", ["file:./mlruns", "./mlruns", "", "not a uri", "gopher://h", "mlruns"])
 def test_a_scheme_mlflow_does_not_take_names_sqlite(uri: str) -> None:
-    with pytest.raises(EnvironmentUnusable, match=r"sqlite:///mlflow\.db"):
+    with pytest.raises(UsageError, match=r"sqlite:///mlflow\.db"):
         check(uri)
 
 
 def test_a_password_in_a_bad_uri_is_not_shown() -> None:
-    with pytest.raises(EnvironmentUnusable) as caught:
+    with pytest.raises(UsageError) as caught:
         check("gopher://me:hunter2@h")
     assert "hunter2" not in str(caught.value)
 
@@ -41,7 +41,7 @@ def test_a_database_must_be_one_and_a_file(tmp_path: Path) -> None:
         ("sqlite://", "must be a file"),
         ("sqlite:///:memory:", "must be a file"),
     ):
-        with pytest.raises(EnvironmentUnusable, match=rule):
+        with pytest.raises(OrchestratorError, match=rule):
             check(uri)
 
 

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from trainables.backbones import Backbone, build
 from trainables.catalog import lookup
@@ -92,6 +93,12 @@ def test_the_window_to_the_end_is_the_freeze_depth(small: Backbone) -> None:
     assert a.frozen == b.frozen
     assert frozen_digest(a) == frozen_digest(b)
     assert moving_state(a).keys() == moving_state(b).keys()
+
+
+def test_what_has_two_names_in_a_block_moves_once(small: Backbone) -> None:
+    tied = nn.Linear(3, 3)
+    backbone = Backbone(small.spec, [nn.Sequential(tied, tied)], nn.Linear(3, 3), small.preprocessing)
+    assert list(moving_state(backbone)) == ["blocks.0.0.weight", "blocks.0.0.bias", "head.weight", "head.bias"]
 
 
 class TestChecksum:

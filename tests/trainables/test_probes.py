@@ -22,6 +22,7 @@ from probe_scenes import (
 from torch import Tensor, nn
 
 from trainables.backbones import Backbone
+from trainables.config import EpochMetrics
 from trainables.data import Split, Task
 from trainables.errors import Diverged
 from trainables.execution import Execution
@@ -201,3 +202,37 @@ class TestDivergence:
         assert (run.epoch, run.best) == (0, None)
         with pytest.raises(ValueError, match="at least one completed epoch"):
             run.measure_test()
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize("epoch", range(MAX_EPOCHS + 1))
+    def test_in_another_process_it_is_the_run_that_nobody_interrupted(self, digits: Task, epoch: int) -> None:
+        """To the bit, for every member, wherever it was; what was best before counts."""
+        backbone = with_head(HEADS["dropout"]())
+        members = configs(backbone)
+        whole, again = (ProbeGroup(members, backbone, digits, CPU) for _ in range(2))
+        for config in members:
+            run, resumed = whole.run(config), again.run(config)
+            epochs = [run.train_epoch() for _ in range(MAX_EPOCHS)]
+            torch.manual_seed(epoch)
+            resumed.go_on_after(epoch)
+            assert resumed.epoch == epoch
+            best = [metrics for metrics in epochs[:epoch] if metrics.is_best]
+            assert (None if resumed.best is None else untimed(resumed.best)) == (untimed(best[-1]) if best else None)
+            rest = [resumed.train_epoch() for _ in range(MAX_EPOCHS - epoch)]
+            assert [untimed(metrics) for metrics in rest] == [untimed(metrics) for metrics in epochs[epoch:]]
+            resumed.go_on_after(1)
+            assert resumed.epoch == MAX_EPOCHS, "it does not go back"
+            a, b = resumed.measure_test(), run.measure_test()
+            assert a.quality == b.quality
+            assert np.array_equal(a.example_scores, b.example_scores)
+
+    def test_not_beyond_the_last_epoch(self, digits: Task) -> None:
+        backbone = with_head(HEADS["linear"]())
+        run = ProbeGroup(configs(backbone), backbone, digits, CPU).members[0]
+        with pytest.raises(ValueError, match="all 3 epochs have been trained"):
+            run.go_on_after(MAX_EPOCHS + 1)
+
+
+def untimed(metrics: EpochMetrics) -> EpochMetrics:
+    return replace(metrics, train_s=0.0, eval_s=0.0)

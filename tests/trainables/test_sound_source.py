@@ -62,6 +62,18 @@ class TestSounds:
         with pytest.raises(ValueError):
             source.load(source.names.index("high/x.wav"))
 
+    def test_more_than_memory_should_hold(self, root: Path, soundfile: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        bomb = bytearray((root / "high" / "x.flac").read_bytes())
+        bomb[21] |= 0x0F  # the 36 bits of its length: 256 GiB to be read
+        bomb[22:26] = b"\xff" * 4
+        (root / "high" / "x.flac").write_bytes(bomb)
+        source = opened(root)
+        with pytest.raises(ValueError, match="68,719,476,735 samples in 1 channels exceed the limit of 268,435,456"):
+            source.load(source.names.index("high/x.flac"))
+        monkeypatch.setattr("trainables.data.sources.reading.MAX_SOUND_NUMBERS", 3999)
+        with pytest.raises(ValueError, match="4,000 samples"):
+            source.load(source.names.index("low/x.wav"))
+
     def test_no_samples_and_no_numbers(self, root: Path, soundfile: Any) -> None:
         soundfile.write(root / "high" / "x.wav", np.zeros(0), 8000)
         soundfile.write(root / "low" / "x.wav", np.array([0, np.nan]), 8000, subtype="FLOAT")

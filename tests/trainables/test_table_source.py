@@ -69,6 +69,8 @@ class TestText:
     def test_lines_that_are_no_objects_are_all_listed(self, tmp_path: Path) -> None:
         message = refused(written(tmp_path / "a.jsonl", '{"text": "a", "label": 1}\n{"text": \n[1]\n'))
         assert "2 lines are not JSON objects" in message
+        assert "1 lines are not JSON objects" in refused(written(tmp_path / "b.jsonl", '{"a": ' * 200_000))
+        assert "is not JSON: maximum recursion depth" in refused(written(tmp_path / "b.json", "[" * 200_000))
         assert "line 2: " in message
         assert "line 3: expected an object" in message
 

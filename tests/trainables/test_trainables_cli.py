@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,3 +98,41 @@ def test_an_error_has_no_traceback_unless_asked_for() -> None:
     assert plain.returncode == 2
     assert plain.stderr.count("\n") == 1
     assert "Traceback" in verbose.stderr
+
+
+class TestCheckpoint:
+    RUN = ("--backbone", "timm/test_resnet@random", "--image-size", "32", "--num-threads", "1", "--batch-size", "8")
+    RUN += ("--num-train", "120", "--num-val", "40", "--num-test", "40", "--max-epochs", "6", "--optimizer", "sgd")
+
+    def lines(self, output: str) -> list[dict[str, Any]]:
+        """Without what the clock says."""
+        lines = [json.loads(line) for line in output.splitlines()]
+        return [{name: value for name, value in line.items() if name not in ("train_s", "eval_s")} for line in lines]
+
+    def test_a_killed_run_goes_on_to_the_same_result(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        command = [sys.executable, "-m", "trainables", *self.RUN, "--checkpoint", str(tmp_path / "run")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as killed:
+            assert killed.stdout is not None
+            seen = [json.loads(killed.stdout.readline()) for _ in range(3)]
+            killed.send_signal(signal.SIGKILL)
+        assert killed.returncode == -signal.SIGKILL
+        assert seen[-1]["epoch"] == 2
+        assert main([*self.RUN, "--checkpoint", str(tmp_path / "run")]) == 0
+        resumed = self.lines(capsys.readouterr().out)
+        assert main([*self.RUN]) == 0
+        assert resumed == self.lines(capsys.readouterr().out)
+        assert [line["epoch"] for line in resumed[1:-1]] == [1, 2, 3, 4, 5, 6]
+
+    def test_a_damaged_one_is_told_and_a_folder_that_cannot_be_written_is_an_error(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        short = [*self.RUN, "--max-epochs", "1", "--num-train", "16", "--num-val", "12"]
+        (tmp_path / "00001-1.safetensors").write_bytes(b"torn")
+        assert main([*short, "--checkpoint", str(tmp_path)]) == 0
+        first, *_ = self.lines(capsys.readouterr().out)
+        assert first["notes"] == [
+            "checkpoint of epoch 1 is damaged (its header is cut off or overwritten, of 4 bytes in all): begins anew"
+        ]
+        (tmp_path / "file").touch()
+        assert main([*short, "--checkpoint", str(tmp_path / "file")]) == 4
+        assert f"error: --checkpoint {tmp_path / 'file'} must be a folder" in capsys.readouterr().err

@@ -22,6 +22,9 @@ SUFFIXES: Final[dict[Modality, frozenset[str]]] = {
 }
 
 _SOUND_MARKS: Final = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+MAX_SOUND_NUMBERS: Final = 2**28
+"""4.6 hours at 16 kHz, or 1 GiB once read. A megabyte of FLAC holds more of silence, and a header claims anything."""
+
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -134,9 +137,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def _read_audio(content: Path | bytes) -> tuple[npt.NDArray[np.float32], int]:
     soundfile = _soundfile()
     try:
-        samples, rate = soundfile.read(
-            io.BytesIO(content) if isinstance(content, bytes) else str(content), dtype="float32", always_2d=True
-        )
+        with soundfile.SoundFile(io.BytesIO(content) if isinstance(content, bytes) else str(content)) as sound:
+            if sound.frames * sound.channels > MAX_SOUND_NUMBERS:
+                raise ValueError(
+                    f"its {sound.frames:,} samples in {sound.channels} channels exceed the limit of "
+                    f"{MAX_SOUND_NUMBERS:,}; cut it into shorter ones"
+                )
+            samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
     except Exception as error:  # libsndfile's own errors, and TypeError where a header contradicts itself
         raise ValueError(str(error)) from error
     if not len(samples):

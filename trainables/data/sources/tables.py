@@ -90,7 +90,7 @@ def _read_json(path: Path) -> Table:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             wrong.append(f"line {number}: {error}")
             continue
         if isinstance(row, dict):
@@ -107,7 +107,7 @@ def _read_json(path: Path) -> Table:
 def _read_json_list(path: Path, text: str) -> Table:
     try:
         rows = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     wrong = [f"item {i + 1}: {json.dumps(row)[:60]}" for i, row in enumerate(rows) if not isinstance(row, dict)]
     if wrong:

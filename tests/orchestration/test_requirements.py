@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.config import load_sweep
 from orchestrator.errors import EnvironmentUnusable
-from orchestrator.preflight import advice, require_versions
+from orchestrator.requirements import advice, require_versions
 
 
 def test_the_versions_that_are_tested_are_taken() -> None:
