@@ -208,7 +208,9 @@ def summary(answers: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two backbones, two trials each, two epochs")
+    parser.add_argument(
+        "--quick", action="store_true", help="two backbones, two trials each, two epochs, one at a time"
+    )
     parser.add_argument("--data", type=Path, help="folder of train/ and test/ images in classes; default: digits")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one run of every mode for each")
@@ -221,7 +223,7 @@ def main() -> None:
         parser.error(f"{KNOWN} is missing, which says what the best is; make it with --exhaustive")
     setting = Setting()
     if arguments.quick:
-        setting = Setting(backbones=BACKBONES[3:5], trials=2, random_trials=1, epochs=2)
+        setting = Setting(backbones=BACKBONES[3:5], trials=2, random_trials=1, epochs=2, slots=1)
     elif arguments.exhaustive:
         setting = Setting(trials=16, random_trials=16, confirmations=5)
     if arguments.trials:

@@ -20,7 +20,7 @@ from orchestrator.tracking.link import link_to
 
 __all__ = ["Server", "Wire", "answering", "free_port"]
 
-_START_S = 90.0
+_START_S = 240.0
 
 
 class Server:
@@ -38,8 +38,16 @@ class Server:
 
     def start(self) -> None:
         """Return when it answers; at once where it does already."""
-        if self._process is not None and self._process.poll() is None:
-            return
+        if self._process is None or self._process.poll() is not None:
+            self._process = self._started()
+        until = time.monotonic() + _START_S
+        while time.monotonic() < until and self._process.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"the MLflow server did not start; see {self._log.name}")
+
+    def _started(self) -> subprocess.Popen[bytes]:
         folder = self._folder
         self._log = (folder / "server.log").open("ab")
         shown = link_to(self.database, None, sweep_id="", ranked=False).command
@@ -48,16 +56,9 @@ class Server:
         command = [sys.executable, *command, "--artifacts-destination", str(folder / "artifacts")]
         name, _, value = setting.partition("=")
         env = {**os.environ, name: value, "MLFLOW_DISABLE_TELEMETRY": "true"}
-        self._process = subprocess.Popen(
+        return subprocess.Popen(
             command, cwd=folder, env=env, stdout=self._log, stderr=self._log, start_new_session=True
         )
-
-        until = time.monotonic() + _START_S
-        while time.monotonic() < until and self._process.poll() is None:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1):
-                return
-            time.sleep(0.2)
-        raise RuntimeError(f"the MLflow server did not start; see {self._log.name}")
 
     def kill(self) -> None:
         """With all its processes; nothing where it was never started."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from orchestrator.cli import main
 from orchestrator.folder import SweepFolder, list_sweeps
 
 __all__ = ["TORCH_HOME", "Done", "Shell"]
@@ -76,6 +80,17 @@ class Shell:
             process.communicate()
             raise
         return Done(process.returncode, out, err, time.perf_counter() - begin)
+
+    def here(self, *arguments: str) -> Done:
+        """The same in this process, which has imported most of it: for commands that start no Ray."""
+        out, err = io.StringIO(), io.StringIO()
+        begin = time.perf_counter()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.folder)
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            code = main(list(arguments))
+        return Done(code, out.getvalue(), err.getvalue(), time.perf_counter() - begin)
 
     def sweep(self) -> SweepFolder:
         """The only one."""

@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
-LITE0 = "timm/tf_efficientnet_lite0"
+LITE0, TINY = "timm/tf_efficientnet_lite0", "timm/test_resnet@random"
 BUDGET = {"trials": 4, "random_trials": 3, "max_epochs": 2}
 DIGITS = {"name": "digits", "num_train": 120, "num_val": 60, "num_test": 120, "image_size": 32}
 SMALL: dict[str, Any] = {
@@ -51,6 +51,8 @@ SMALL: dict[str, Any] = {
     "resources": {"gpus_per_trial": 0},
     "evaluation": None,
 }
+ONE_AT_A_TIME = {"gpus_per_trial": 0, "max_concurrent": 1}
+"""Where two at a time are not what a test is about: a worker takes ten seconds of a CPU to load."""
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +80,6 @@ def processes_below(pid: int) -> dict[int, str]:
         layer = {child for child, (parent, _) in parents.items() if parent in layer}
         found |= {child: parents[child][1] for child in layer}
     return found
-
-
-def without_agents(processes: dict[int, str]) -> dict[int, str]:
-    left = {}
-    for pid, start in processes.items():
-        with contextlib.suppress(OSError):
-            if b"Agent" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                left[pid] = start
-    return left
 
 
 def alive(processes: dict[int, str]) -> list[int]:
@@ -268,11 +261,11 @@ def test_ranking_files_commands_and_document_are_one(whole: Whole) -> None:
     few_labels = RankingOptions(weights=PRESETS["few_labels"])
     with one_thread():  # another number of threads sums in another order
         assert rank(trials, tests, options=few_labels).table.to_pylist() == document["ranking"]
-    again = whole.shell.run("rank", "--json")
+    again = whole.shell.here("rank", "--json")
     assert again.document[0]["ranking"] == document["ranking"]
-    [listed] = whole.shell.run("ls", "--json").document
+    [listed] = whole.shell.here("ls", "--json").document
     assert (listed["runs"], listed["failed"]) == (32, 0)
-    assert len(whole.shell.run("show", "--json").document["runs"]) == 32
+    assert len(whole.shell.here("show", "--json").document["runs"]) == 32
 
 
 def test_confirmations_were_evaluated_and_nothing_failed(whole: Whole) -> None:
@@ -291,7 +284,7 @@ def test_confirmations_were_evaluated_and_nothing_failed(whole: Whole) -> None:
         assert sum(map(sum, evaluated.confusion)) == test["num_test"]
         for file in evaluated.picture_files.values():
             assert file.read_bytes().startswith(b"\x89PNG")
-    shown = whole.shell.run("show", "--trial", str(next(iter(confirmed))[1]), "--json").document["runs"]
+    shown = whole.shell.here("show", "--trial", str(next(iter(confirmed))[1]), "--json").document["runs"]
     assert {len(row["measures"]) > 20 for row in shown} == {True}
 
 
@@ -385,7 +378,7 @@ def test_workers_take_one_trial_after_another(whole: Whole) -> None:
 
 
 def test_a_finished_sweep_can_be_reported_elsewhere(whole: Whole, tmp_path: Path) -> None:
-    done = whole.shell.run("report", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--json")
+    done = whole.shell.here("report", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--json")
     assert done.code == 0, done.err
     assert done.document["ranking"] == whole.done.document["ranking"]
     assert done.err == ""
@@ -402,6 +395,7 @@ def marred(new_shell: Callable[[str], Shell]) -> tuple[Shell, Done]:
         "name": "marred",
         "space": {"base": "default", "head_learning_rate": {"choice": [0.01, 1e30]}},
         "budget": {**BUDGET, "trials": 6, "random_trials": 6},
+        "resources": ONE_AT_A_TIME,
     }
     uri = f"http://127.0.0.1:{free_port()}"
     begin = time.perf_counter()
@@ -419,11 +413,8 @@ def test_diverged_trials_fail_alone(marred: tuple[Shell, Done]) -> None:
     shell, done = marred
     rows = shell.sweep().trials.read().to_pylist()
     assert done.code == 3, done.err
-    killed = [row for row in rows if "ended without a word" in (row["error"] or "")]
-    assert len(killed) <= 1, "the worker may have been between two trials"
+    assert sum(row["num_attempts"] > 1 for row in rows) <= 1, "the worker may have been between two trials"
     for row in rows:
-        if row in killed:
-            continue
         diverges = row["head_learning_rate"] > 1
         assert row["state"] == ("failed" if diverges else "completed")
         assert (row["error"] or "").startswith("diverged: " if diverges else "")
@@ -448,7 +439,7 @@ def test_an_absent_mlflow_is_told_once_and_made_up_for(marred: tuple[Shell, Done
     assert done.document["tracking"]["complete"] is False
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     for _ in range(2):
-        again = shell.run("report", "--tracking-uri", uri, "--json")
+        again = shell.here("report", "--tracking-uri", uri, "--json")
         assert again.code == 0, again.err
         assert again.document["tracked"] is True
     client = MlflowClient(tracking_uri=uri)
@@ -461,41 +452,13 @@ def test_an_absent_mlflow_is_told_once_and_made_up_for(marred: tuple[Shell, Done
     assert Counter(run.info.status for run in runs) == {"FINISHED": len(runs) - failed, "FAILED": failed}
 
 
-# --- kills
-
-
-def test_a_killed_driver_leaves_every_finished_trial_and_no_process(new_shell: Callable[[str], Shell]) -> None:
-    shell = new_shell("killed")
-    config = {**SMALL, "name": "killed", "budget": {**BUDGET, "trials": 40, "random_trials": 40}}
-    process = shell.start("sweep", shell.write(config))
-    wait_for_trials(shell, process, 2)
-    training = without_agents(processes_below(process.pid))
-    assert len(training) >= 3, "Ray's own and two workers"
-    before = shell.sweep().trials.read().to_pylist()
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    # Two agents of Ray's, which hold no memory to speak of, look for their master for a minute more.
-    assert gone_within(training, 10)
-    trials, epochs, tests = shell.sweep().tables()
-    rows = trials.to_pylist()
-    assert rows[: len(before)] == before
-    assert {(row["study"], row["number"]) for row in rows} == {
-        (row["study"], row["number"]) for row in tests.to_pylist()
-    }
-    assert len(epochs) >= 2 * len(rows)
-    assert len(shell.run("show", "--json").document["runs"]) == len(rows)
-    [listed] = shell.run("ls", "--json").document
-    assert listed["runs"] == len(rows)
-    report = shell.run("report", "--json")
-    assert report.code == 0, report.err
-    assert report.document["tracked"] is True
-    [ranked] = report.document["ranking"]
-    assert (ranked["num_trials"], ranked["status"]) == (len(rows), "insufficient")
+# --- a Ctrl-C; kills are in tests/chaos
 
 
 def test_ctrl_c_ranks_what_had_finished_and_leaves_no_process(new_shell: Callable[[str], Shell]) -> None:
     shell = new_shell("interrupted")
     config = {**SMALL, "name": "interrupted", "budget": {**BUDGET, "trials": 40, "random_trials": 40}}
+    config |= {"backbones": [TINY], "resources": ONE_AT_A_TIME}
     process = shell.start("sweep", shell.write(config))
     wait_for_trials(shell, process, 1)
     below = processes_below(process.pid)
@@ -508,7 +471,7 @@ def test_ctrl_c_ranks_what_had_finished_and_leaves_no_process(new_shell: Callabl
     assert gone_within(below, 10)
     assert "interrupted: ranking what had finished" in err
     assert "Traceback" not in err
-    assert "tf_efficientnet_lite0" in out
+    assert "test_resnet" in out
     assert "ranked" in out or "No backbone has enough finished runs" in out
     folder = shell.sweep()
     assert json.loads((folder.path / "ranking.json").read_text())["ranking"][0]["status"] == "insufficient"

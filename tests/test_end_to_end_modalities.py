@@ -21,7 +21,7 @@ SHORT: dict[str, Any] = {
     "budget": {"trials": 3, "random_trials": 3, "max_epochs": 2},
     "confirmation": {"seeds": 2},
     "finetune": {"batch_size": 16},
-    "resources": {"gpus_per_trial": 0},
+    "resources": {"gpus_per_trial": 0, "max_concurrent": 1},  # a worker takes ten seconds to load
     "evaluation": {"num_perturbed": 8, "num_attacked": 4, "num_drifted": 8},
 }
 RATES = {"low": 1.0e-3, "high": 1.0e-2, "log": True}

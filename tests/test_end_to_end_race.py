@@ -24,7 +24,7 @@ RACE: dict[str, Any] = {
     "budget": {"allocation": "race", "trials": 12, "random_trials": 6, "max_epochs": 2},
     "confirmation": {"seeds": 2},
     "finetune": {"batch_size": 24},
-    "resources": {"gpus_per_trial": 0},
+    "resources": {"gpus_per_trial": 0, "max_concurrent": 1},  # a worker takes ten seconds to load
     "evaluation": None,
 }
 
@@ -44,4 +44,4 @@ def test_a_race_drops_the_untrained_control(new_shell: Callable[[str], Shell]) -
     assert spent < 24
     [verdict] = done.document["verdicts"]
     assert verdict["sentences"][0].startswith(f"race: {spent} of 24 trials were enough")
-    assert shell.run("rank", "--json").document[0]["ranking"] == done.document["ranking"]
+    assert shell.here("rank", "--json").document[0]["ranking"] == done.document["ranking"]

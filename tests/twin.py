@@ -134,6 +134,7 @@ class Twin:
 
     Args:
         folder: of a sweep that goes on; None begins a new one in `storage`.
+        halving: whether the sweep's scheduler stops trials; else `Outcome` alone does.
     """
 
     def __init__(
@@ -142,6 +143,8 @@ class Twin:
         storage: Path,
         listeners: tuple[Listener, ...] = (),
         folder: SweepFolder | None = None,
+        *,
+        halving: bool = False,
     ) -> None:
         self.config = config
         self.plan = plan(config)
@@ -149,15 +152,17 @@ class Twin:
         self.ledger = open_ledger(self.folder.ledger_file, is_new=folder is None)
         self.studies = self.make_studies()
         self.recorder = Recorder(self.folder, listeners)
+        self.halving = halving
         scheduler = StudyScheduler(tuple(study.key for study in self.studies), config.budget)
-        take_over(self.folder, self.studies, self.recorder, scheduler.replay)
+        self._halve = scheduler.replay if halving else lambda *epoch: False
+        take_over(self.folder, self.studies, self.recorder, self._halve)
         allocator = make_allocator(config, self.studies, self.folder.trials.read)
         self.searcher = StudySearcher(
             self.studies,
             self.recorder,
             allocator,
             max_retries=config.resources.max_retries,
-            missed=scheduler.replay,
+            missed=self._halve,
         )
         self.requests: dict[str, RunRequest] = {}
         self._epochs: dict[str, list[dict[str, Any]]] = {}
@@ -179,7 +184,8 @@ class Twin:
 
     def resumed(self, **changes: Any) -> Twin:
         """The driver after this one, which is gone."""
-        return Twin(changes.get("config", self.config), self.folder.path.parent, folder=SweepFolder(self.folder.path))
+        config = changes.get("config", self.config)
+        return Twin(config, self.folder.path.parent, folder=SweepFolder(self.folder.path), halving=self.halving)
 
     @property
     def running(self) -> list[str]:
@@ -215,6 +221,7 @@ class Twin:
                 return True
             stop = said == "stop"
             score = 0.2 if stop else float(said)
+            stop = self._halve(request.study, request.number, request.phase, epoch, score) or stop
             best = max((e["val_score"] for e in epochs), default=-1.0)
             epochs.append(epoch_result(epoch, score, best=score > best, done=stop or epoch == last))
             keep_checkpoint(request, epochs)

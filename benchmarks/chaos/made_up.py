@@ -19,6 +19,7 @@ from typing import Any, Final
 from ray import tune
 
 from benchmarks.chaos.epoch_log import log_epoch
+from benchmarks.chaos.victim import EPOCH_S
 from orchestrator.folder import write_whole
 from orchestrator.request import RunRequest
 from trainables.checkpoint_file import checkpoint_files, read_values, write_checkpoint
@@ -26,7 +27,7 @@ from trainables.config import EpochMetrics
 
 __all__ = ["MadeUpWorker"]
 
-EPOCH_S: Final = 0.3
+USUAL_EPOCH_S: Final = 0.3
 NUM_TEST: Final = 20
 
 
@@ -65,7 +66,7 @@ class MadeUpWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no types
 
     def _train(self) -> None:
         request, epoch = self._request, len(self._epochs) + 1
-        time.sleep(EPOCH_S)
+        time.sleep(float(os.environ.get(EPOCH_S, USUAL_EPOCH_S)))
         text = f"{self._number!r} {epoch} {request.config.head_learning_rate!r} {request.config.backbone}"
         self._number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
         log_epoch(request.study, request.number, request.attempt, epoch)
@@ -81,7 +82,7 @@ class MadeUpWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no types
             val_r2=None,
             val_mae=None,
             val_score=score,
-            train_s=EPOCH_S,
+            train_s=USUAL_EPOCH_S,
             eval_s=0.0,
             is_best=score > best,
         )

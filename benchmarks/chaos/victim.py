@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 import yaml
 
-from benchmarks.chaos.processes import MARK, Process, marked, stop_marked
+from benchmarks.chaos.processes import MARK, Process, marked, stop_marked, wait_until
 from orchestrator.folder import SweepFolder, list_sweeps
 
 __all__ = ["EPOCH_LOG", "EPOCH_S", "WORKER", "Driver", "TrainedEpoch", "Victim", "WorkerKind"]
@@ -28,7 +28,7 @@ WORKER: Final = "CHAOS_WORKER"
 """Environment variable: which worker trains."""
 
 EPOCH_S: Final = "CHAOS_EPOCH_S"
-"""Environment variable: seconds that every epoch of a ``real`` worker takes on top of its own."""
+"""Environment variable: seconds that every epoch takes, of a ``real`` worker on top of its own."""
 
 WorkerKind = Literal["made_up", "real", "sabotaged"]
 """``made_up`` computes a number per epoch, in a second less of imports; ``real`` fine-tunes; ``sabotaged`` is a
@@ -145,6 +145,10 @@ class Victim:
         stop_marked(self.mark)
         shutil.rmtree(self.ray_folder, ignore_errors=True)
 
+    def set_epoch_s(self, seconds: float) -> None:
+        """How long epochs take in the lives that follow."""
+        self.environment[EPOCH_S] = str(seconds)
+
     def start(self, *arguments: str) -> Driver:
         """The sweep's first life."""
         return self.run("sweep", str(self.file), *arguments)
@@ -187,6 +191,22 @@ class Victim:
     def num_rows(self) -> int:
         """Runs that have ended, as far as the records know."""
         return sum(len(folder.trials.read()) for folder in self.sweeps)
+
+    def wait_for_epoch(self, driver: Driver, num: int = 1) -> None:
+        """Until so many more epochs have been recorded.
+
+        Raises:
+            AssertionError: they were not, in time or before the driver's end.
+        """
+        before = self.num_epochs
+        reached = wait_until(lambda: self.num_epochs >= before + num or not driver.is_alive, 180)
+        assert driver.is_alive, f"the driver ended with {driver.process.returncode}:\n{driver.err}"
+        assert reached, f"no epoch in time:\n{driver.err}"
+
+    @property
+    def num_epochs(self) -> int:
+        """Recorded so far."""
+        return sum(len(folder.epochs.read()) for folder in self.sweeps)
 
     @property
     def processes(self) -> list[Process]:

@@ -10,7 +10,6 @@ from mlflow_server import Server
 
 from benchmarks.chaos.invariants import examine
 from benchmarks.chaos.kills import small_sweep
-from benchmarks.chaos.processes import wait_until
 from benchmarks.chaos.victim import Victim
 
 pytestmark = pytest.mark.slow
@@ -22,13 +21,14 @@ def test_mlflow_is_brought_up_to_date_after_both_were_killed(new_victim: Callabl
     try:
         server.start()
         victim = new_victim(small_sweep(tracking_uri=server.uri))
+        victim.set_epoch_s(1.0)
         driver = victim.start()
-        assert wait_until(lambda: victim.num_rows >= 2 or not driver.is_alive, 180)
+        victim.wait_for_epoch(driver)
         server.kill()
-        rows = victim.num_rows
-        assert wait_until(lambda: victim.num_rows >= rows + 2 or not driver.is_alive, 60), "trials wait for no server"
+        victim.wait_for_epoch(driver, 6)  # trials wait for no server
         driver.kill()
         server.start()
+        victim.set_epoch_s(0.0)
         driver = victim.resume()
         assert driver.wait() == 0, driver.err
         assert "cannot be written" not in driver.err

@@ -31,7 +31,7 @@ def node_of(pid: int, raylets: tuple[int, ...]) -> int:
 def test_trials_of_a_lost_node_go_on_elsewhere(new_victim: Callable[..., Victim]) -> None:
     """SIGKILL of one of two raylets. Lost: an epoch of the trial that ran there, at most; the user sees a line."""
     victim = new_victim(
-        small_sweep(budget={"trials": 8, "random_trials": 4, "max_epochs": 4}),
+        small_sweep(),
         environment={**HASTY, "RAY_AUTH_MODE": "disabled"},
     )
     with two_nodes(victim.environment) as nodes:
@@ -63,14 +63,16 @@ def test_trials_of_a_lost_node_go_on_elsewhere(new_victim: Callable[..., Victim]
 def test_a_sweep_survives_the_head_of_its_cluster(new_victim: Callable[..., Victim]) -> None:
     """SIGKILL of the GCS: Ray ends the driver itself, without a word of ours. Lost: an epoch per trial under way."""
     victim = new_victim(
-        small_sweep(budget={"trials": 8, "random_trials": 4, "max_epochs": 4}),
+        small_sweep(),
         environment={"RAY_gcs_rpc_server_reconnect_timeout_s": "3"},
     )
+    victim.set_epoch_s(1.0)
     driver = victim.start()
-    assert wait_until(lambda: victim.num_rows >= 2 or not driver.is_alive, 180)
+    victim.wait_for_epoch(driver, 3)
     [head] = [one for one in victim.processes if "gcs_server" in one.command.partition(" ")[0]]
     os.kill(head.pid, signal.SIGKILL)
     assert driver.wait(60) != 0, driver.err
+    victim.set_epoch_s(0.0)
     resumed = victim.resume()
     assert resumed.wait() == 0, resumed.err
     assert examine(victim).broken == []

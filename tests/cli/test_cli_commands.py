@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from orchestrator.config import sweep_files
+from orchestrator.folder import SweepFolder
+from orchestrator.results import rank_sweep, write_ranking
 from trainables.catalog import known_architectures
 
 Run = Callable[..., tuple[int, str, str]]
@@ -168,7 +170,8 @@ def newest(storage: Path) -> str:
 
 
 def test_ls(stored: Path, run: Run, run_json: Callable[..., Any]) -> None:
-    run("report", "--storage", str(stored))
+    folder = SweepFolder(stored / newest(stored))
+    write_ranking(folder, rank_sweep(folder))
     begun, finished = run_json("ls", "--storage", str(stored))
     assert (begun["runs"], begun["leader"]) == (0, "-")
     assert (finished["sweep"], finished["runs"], finished["failed"]) == (newest(stored), 16, 2)

@@ -197,3 +197,23 @@ def test_an_interrupted_sweep_is_ranked_as_far_as_it_came(
     assert "coverage" in text
     assert "The sweep has not come to its end: " in text
     assert "of 6 trials and 0 of 2 confirmations" in text
+
+
+def test_an_interrupted_sweep_is_reported_and_nothing_of_it_is_left_running(
+    folder: SweepFolder, run: Run, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    cut(folder, 9)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    code, out, _ = run("report", "--storage", str(folder.path.parent), "--tracking-uri", uri, "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert document["tracked"] is True
+    assert {row["status"] for row in document["ranking"]} == {"insufficient"}
+    assert "The sweep has not come to its end" in (folder.path / "report.html").read_text()
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("adapt/digits")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    assert len(runs) == 1 + 2 + 9, "the sweep, its models, its runs"
+    assert "RUNNING" not in {run.info.status for run in runs}

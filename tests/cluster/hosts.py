@@ -82,7 +82,7 @@ class Hosts:
         self._wait_for(self.folder / "laptop" / "up")
 
     def add(self, name: str, ip: str, *, shares: bool = True) -> None:
-        """Switch on a host of that name; one that was killed comes back with an empty disk.
+        """Switch on a host of that name; one that was killed comes back with what was on its disk.
 
         Args:
             shares: whether it sees the shared folder, or one of its own in its place.
@@ -122,6 +122,17 @@ class Hosts:
             raise RuntimeError(f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
+    def start(self, command: str) -> subprocess.Popen[str]:
+        """Begin a command on the laptop, in a pipe for both of its streams."""
+        return subprocess.Popen(
+            [*self._enter(), "bash", "-c", command],
+            env=self._env("laptop", LAPTOP),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def close(self) -> None:
         """End every process of all of them."""
         for process in [*self._hosts.values(), self._laptop]:
@@ -149,8 +160,7 @@ class Hosts:
     def _env(self, name: str, ip: str, *, shares: bool = True) -> dict[str, str]:
         """The new disk of a machine, and how its scripts find it."""
         folder = self.folder / name
-        if name != "laptop" or not folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
             for part in ("home/.ssh", "ray", "own"):
                 (folder / part).mkdir(parents=True)
             (folder / "passwd").write_text(f"root:x:0:0:root:{folder}/home:/bin/bash\nsshd:x:101:65534::/run/sshd:\n")

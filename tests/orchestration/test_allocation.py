@@ -185,6 +185,7 @@ def runs_of(study: str, scores: Sequence[float], num_val: int = 100_000) -> list
     return [
         Run(
             study=study,
+            seed=0,
             number=number,
             task="t",
             backbone=study,

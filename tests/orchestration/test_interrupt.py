@@ -42,9 +42,12 @@ def test_a_signal_waits_for_the_next_step_of_the_driver(number: signal.Signals, 
 
 
 def test_where_nothing_is_written_a_signal_is_heeded_at_once() -> None:
-    with pytest.raises(Interrupted), ending_signals(farewell):
+    def work() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("the signal interrupts")
+
+    with pytest.raises(Interrupted), ending_signals(farewell):
+        work()
 
 
 def test_a_signal_that_finds_no_safe_point_any_more_is_not_lost() -> None:

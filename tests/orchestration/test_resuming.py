@@ -125,11 +125,11 @@ def finished(config: SweepConfig, storage: Path, writes: list[int], slots: int) 
     for limit in writes:
         before = twin
         with killed_after(limit):
-            twin = twin.resumed() if twin else Twin(config, storage)
+            twin = twin.resumed() if twin else Twin(config, storage, halving=True)
             twin.run(eventful, slots=slots)
         if twin is not None and twin is not before:
             handed += twin.requests.values()
-    last = twin.resumed() if twin else Twin(config, storage / "again")
+    last = twin.resumed() if twin else Twin(config, storage / "again", halving=True)
     last.run(eventful, slots=slots)
     return last, handed + list(last.requests.values())
 
@@ -137,7 +137,7 @@ def finished(config: SweepConfig, storage: Path, writes: list[int], slots: int) 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Twin, int]:
     with killed_after(0) as count:
-        twin = Twin(several(), tmp_path_factory.mktemp("whole"))
+        twin = Twin(several(), tmp_path_factory.mktemp("whole"), halving=True)
         twin.run(eventful, slots=1)
     require_exactly_once(twin)
     return twin, count[0]
@@ -171,7 +171,7 @@ def test_of_several_at_a_time_nothing_is_lost_either(
 
 def test_a_race_goes_on_where_it_stood(tmp_path: Path) -> None:
     config = several(budget={"allocation": "race"})
-    whole = Twin(config, tmp_path / "whole")
+    whole = Twin(config, tmp_path / "whole", halving=True)
     whole.run(eventful, slots=1)
     last, _ = finished(config, tmp_path / "killed", [40, 55], slots=1)
     require_exactly_once(last)

@@ -68,13 +68,12 @@ class Driver:
             assert time.monotonic() < until
             time.sleep(0.05)
 
-    def wait_until_written(self) -> None:
-        """MLflow has something of the sweep."""
+    def wait_until_written(self, uri: str) -> None:
+        """The database at `uri` has a trial of the sweep."""
         until = time.monotonic() + 60
-        while "/#/experiments/" not in self.tracker.link("digits").url:
+        while "/#/experiments/" not in self.tracker.link("digits").url or len(held(uri, self._sweep)) < 2:
             assert time.monotonic() < until
-            time.sleep(0.05)
-        time.sleep(0.5)
+            time.sleep(0.1)
 
     def _timed(self, call: object) -> None:
         begin = time.perf_counter()
@@ -244,7 +243,7 @@ def test_a_store_that_breaks_midway_is_said_once_and_made_up_for(
         sweep = MadeSweep(num_trials=2, pictures=tmp_path / "pictures")
         driver = Driver(store_uri, sweep, files)
         driver.go(6)
-        driver.wait_until_written()
+        driver.wait_until_written(store_uri)
         fault.strike()
         driver.go()
         summary = driver.end(timeout_s=30)
@@ -266,7 +265,7 @@ def test_a_database_that_comes_back_gets_everything(store_uri: str, files: Path,
     sweep = MadeSweep(num_trials=2)
     driver = Driver(store_uri, sweep, files)
     driver.go(6)
-    driver.wait_until_written()
+    driver.wait_until_written(store_uri)
     fault.strike()
     driver.go(10)
     driver.wait_until_said()
@@ -303,7 +302,7 @@ def test_a_server_killed_midway(server: Server, store_uri: str, files: Path) -> 
     sweep = MadeSweep(sweep_id="killed")
     driver = Driver(server.uri, sweep, files)
     driver.go(12)
-    driver.wait_until_written()
+    driver.wait_until_written(server.database)
     server.kill()
     driver.go()
     summary = driver.end(timeout_s=15)
