@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from orchestrator.config.yaml_source import Keys
@@ -39,13 +40,18 @@ def node_config_problems(config: Mapping[str, Any], keys: Keys) -> Iterator[tupl
     """
     if importlib.util.find_spec("botocore") is None:
         return
-    import botocore.session
-
-    service = botocore.session.Session().get_service_model("ec2")
     own = {key: value for key, value in config.items() if key not in _OF_RAY}
-    yield from _broken(own, service.operation_model("RunInstances").input_shape, keys)
+    yield from _broken(own, _request(), keys)
     if "InstanceType" not in config:
         yield keys, "must say which machine to start", "", "e.g. InstanceType: g5.xlarge"
+
+
+@cache
+def _request() -> Any:
+    """What `RunInstances` takes."""
+    import botocore.session
+
+    return botocore.session.Session().get_service_model("ec2").operation_model("RunInstances").input_shape
 
 
 def _broken(value: Any, shape: Any, keys: Keys) -> Iterator[tuple[Keys, str, str, str]]:

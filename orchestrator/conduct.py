@@ -125,7 +125,6 @@ def drive(
         if is_resumed:
             tracker.catch_up(Recorded.of(folder))
 
-    status: Status = "FAILED"
     interrupted: Interrupted | None = None
     try:
         # Ray prints what its daemons complain of to stdout, where nothing but results belongs.
@@ -141,26 +140,45 @@ def drive(
                 checks=[lambda: require_lease(held), LowWater(folder.path)],
                 say=say,
             )
-        status = "FINISHED"
     except Interrupted as signal:
         if not begun:
             say("interrupted before the first trial: nothing is kept")
-            raise
-        status, interrupted = "KILLED", signal
-        say("interrupted: ranking what had finished")
-    finally:
-        if not begun:
             folder.discard()
-        elif status == "FAILED":
-            tracker.close(timeout_s=_HASTY_FLUSH_S, status="KILLED")
-            say(f"nothing recorded is lost; to go on: {resume_command(folder)}")
+            raise
+        interrupted = signal
+        say("interrupted: ranking what had finished")
+    except BaseException:
+        if begun:
+            _leave(folder, tracker, say)
+        else:
+            folder.discard()
+        raise
+    try:
+        return _publish(folder, tracker, interrupted, say)
+    except BaseException:
+        _leave(folder, tracker, say)
+        raise
+
+
+def _leave(folder: SweepFolder, tracker: Tracker, say: Callable[[str], None]) -> None:
+    """Stop before the end."""
+    tracker.close(timeout_s=_HASTY_FLUSH_S, status="KILLED")
+    say(f"nothing recorded is lost; to go on: {resume_command(folder)}")
+
+
+def _publish(
+    folder: SweepFolder, tracker: Tracker, interrupted: Interrupted | None, say: Callable[[str], None]
+) -> Outcome:
+    """Rank what has ended, and tell MLflow. Of a sweep that was not interrupted that is its end."""
     ranking = rank_sweep(folder)
     more = model_metrics(counted_evaluations(folder), folder.screen.read())
     # Who interrupts a sweep waits: the page is for `report`, or for the sweep's end.
     files = write_ranking(folder, ranking) if interrupted else _artifacts(folder, ranking, say)
     tracker.publish(ranking.table, verdict_texts(ranking), files, more)
-    summary = tracker.close(timeout_s=_HASTY_FLUSH_S if interrupted else _FLUSH_S, status=status)
-    if interrupted is None:
+    if interrupted is not None:
+        summary = tracker.close(timeout_s=_HASTY_FLUSH_S, status="KILLED")
+    else:
+        summary = tracker.close(timeout_s=_FLUSH_S, status="FINISHED")
         folder.clear_checkpoints()
         folder.write_facts({**folder.read_facts(), FINISHED_AT: datetime.now(UTC).isoformat()})
     return Outcome(folder=folder, ranking=ranking, tracking=summary, interrupted=interrupted)

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from optuna.storages import BaseStorage
 
+from orchestrator.plan import StudyPlan
 from orchestrator.request import Phase
+from orchestrator.seeding import CONFIRMATIONS_FROM, trial_seed
 
-__all__ = ["ConfirmationPlans", "PlannedRun"]
+__all__ = ["ConfirmationPlans", "PlannedRun", "asked_runs"]
 
 _ATTRIBUTE: Final = "confirmations:"
 
@@ -22,6 +24,17 @@ class PlannedRun:
     phase: Phase
     train_frac: float
     seed: int
+
+
+def asked_runs(plan: StudyPlan, seed: int) -> list[PlannedRun]:
+    """The confirmations that a plan asks for, and then the same seeds on fewer samples.
+
+    Args:
+        seed: of the sweep.
+    """
+    seeds = [trial_seed(seed, CONFIRMATIONS_FROM + index) for index in range(plan.confirmations)]
+    asked: list[tuple[Phase, float]] = [("confirmation", 1.0), *(("reduced", frac) for frac in plan.train_fracs)]
+    return [PlannedRun(phase=phase, train_frac=frac, seed=one) for phase, frac in asked for one in seeds]
 
 
 class ConfirmationPlans:

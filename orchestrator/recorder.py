@@ -6,8 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -17,33 +16,16 @@ import pyarrow.compute as pc
 from orchestrator.errors import redact
 from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
+from orchestrator.open_run import OpenRun, Row, started_row, trial_row
 from orchestrator.records import EPOCHS, RESUMED, AppendOnlyTable
-from orchestrator.request import RunRequest, tuned_blocks
+from orchestrator.request import RunRequest
 from orchestrator.unfinished import unfinished
 from trainables.checkpoint_file import read_checkpoint
 from trainables.watchdog import timeout_reason
 
 __all__ = ["Listener", "Recorder", "Row"]
 
-Row = Mapping[str, Any]
-"""A row of one of the tables in `orchestrator.records`."""
-
 _EPOCH_COLUMNS: Final = [name for name in EPOCHS.names if name not in ("study", "number", "finished_at")]
-_FACTS: Final = (
-    "metric",
-    "num_val",
-    "num_params",
-    "num_params_trainable",
-    "duration_s",
-    "memory_mib",
-    "device",
-    "node",
-    "frozen_digest",
-)
-
-_BEST: Final = ("val_score", "val_loss", "val_accuracy", "val_f1_macro", "val_r2", "val_mae")
-"""Columns of `TRIALS` that hold the best epoch's values."""
-
 _EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(: |$)")
 
 
@@ -62,36 +44,13 @@ class Listener(Protocol):
         """A row of `TRIALS` was written, for a completed run one of `TESTS`, and of an evaluated one its measures."""
 
 
-class _OpenRun:
-    """What is known of a run between its start and its end."""
-
-    def __init__(self, request: RunRequest, num_blocks: int) -> None:
-        self.request = request
-        self.num_blocks = num_blocks
-        self.started_at = datetime.now(UTC)
-        self.started = time.perf_counter()
-        self.last_epoch = 0
-        self.best: Row | None = None
-        self.train_s = 0.0
-        self.num_attempts = 0
-        self.cause: str | None = None  # why the last attempt did not end it
-        self.untold: list[Row] = []  # epochs that listeners hear of once they know the run
-
-    def add(self, row: Row) -> None:
-        """An epoch, in their order."""
-        self.last_epoch = row["epoch"]
-        self.train_s += row["train_s"]
-        if self.best is None or row["val_score"] > self.best["val_score"]:
-            self.best = row
-
-
 class Recorder:
     """The only writer of a sweep's tables. It takes over the runs that a driver before it left unfinished."""
 
     def __init__(self, folder: SweepFolder, listeners: Sequence[Listener]) -> None:
         self._folder = folder
         self._listeners = listeners
-        self._open: dict[tuple[str, int], _OpenRun] = {}
+        self._open: dict[tuple[str, int], OpenRun] = {}
         self._left = unfinished(folder)
 
     def started(self, request: RunRequest, num_blocks: int) -> RunRequest:
@@ -111,7 +70,7 @@ class Recorder:
                 "started_at": datetime.now(UTC),
             }
         )
-        row = _started_row(run)
+        row = started_row(run)
         for listener in self._listeners:
             listener.run_started(row)
             for epoch in run.untold:
@@ -121,7 +80,7 @@ class Recorder:
 
     def adopt(self, request: RunRequest, num_blocks: int) -> None:
         """Know a run that will be handed out, with all that is known of it from before."""
-        run = self._open[request.study, request.number] = _OpenRun(request, num_blocks)
+        run = self._open[request.study, request.number] = OpenRun(request, num_blocks)
         left = self._left.pop((request.study, request.number), None)
         if left is None:
             return
@@ -147,7 +106,7 @@ class Recorder:
         missed = [row for row in self._catch_up(run) if row["epoch"] > before]
         return str(cause), run.last_epoch, missed
 
-    def _catch_up(self, run: _OpenRun) -> list[Row]:
+    def _catch_up(self, run: OpenRun) -> list[Row]:
         """Record what a worker kept and could not report. Returns all epochs that it kept."""
         saved = read_checkpoint(run.request.checkpoint_folder)
         kept: list[Row] = [] if saved is None else [dataclasses.asdict(metrics) for metrics in saved.epochs]
@@ -186,7 +145,7 @@ class Recorder:
         if error is None and run.last_epoch >= run.request.config.max_epochs:
             test = _read_test(Path(run.request.test_file))
             error = None if test else f"the worker left no test measurement at {run.request.test_file}"
-        trial = _trial_row(run, result or {}, error)
+        trial = trial_row(run, result or {}, error)
         if test is not None:
             evaluated = Evaluated.read(run.request.test_file, study=study, number=number)
             if not self._is_in(self._folder.measures, run):
@@ -199,14 +158,14 @@ class Recorder:
             listener.run_finished(trial, test, evaluated)
         return trial
 
-    def _is_in(self, table: AppendOnlyTable, run: _OpenRun) -> bool:
+    def _is_in(self, table: AppendOnlyTable, run: OpenRun) -> bool:
         """Whether a driver that ended before it could record the run's end had come as far as this table."""
         if run.num_attempts == 1:
             return False
         mine = (pc.field("study") == run.request.study) & (pc.field("number") == run.request.number)
         return bool(table.read().filter(mine).num_rows)
 
-    def _error(self, run: _OpenRun, result: Row | None, died: bool) -> str | None:
+    def _error(self, run: OpenRun, result: Row | None, died: bool) -> str | None:
         if result is not None and result.get("error"):
             return redact(str(result["error"]))
         if not died:
@@ -217,70 +176,6 @@ class Recorder:
             if reason := _reason(file):
                 return redact(reason)
         return "the worker process ended without a word: killed, or out of memory"
-
-
-def _started_row(run: _OpenRun) -> dict[str, Any]:
-    request = run.request
-    start, stop = tuned_blocks(request.config, run.num_blocks)
-    return {
-        "study": request.study,
-        "number": request.number,
-        "phase": request.phase,
-        "task": request.task.name,
-        "backbone": request.config.backbone,
-        "config": dataclasses.asdict(request.config),
-        "seed": request.config.seed,
-        "freeze_depth": start,
-        "tune_stop": stop,
-        "num_blocks": run.num_blocks,
-        "freeze_frac": start / run.num_blocks,
-        "train_frac": request.train_frac,
-        "attempt": run.num_attempts,
-        "cause": run.cause,
-    }
-
-
-def _trial_row(run: _OpenRun, result: Row, error: str | None) -> dict[str, Any]:
-    request, config = run.request, run.request.config
-    start, stop = tuned_blocks(config, run.num_blocks)
-    tuned = start < run.num_blocks
-    best = run.best or {}
-    # The state is derived from epochs: Ray calls a stopped and a completed trial the same.
-    completed = run.last_epoch >= config.max_epochs
-    state = "failed" if error else "completed" if completed else "stopped"
-    return {
-        "study": request.study,
-        "number": request.number,
-        "task": request.task.name,
-        "backbone": config.backbone,
-        "phase": request.phase,
-        "state": state,
-        "error": error,
-        "seed": config.seed,
-        "freeze_depth": start,
-        "tune_stop": stop,
-        "num_blocks": run.num_blocks,
-        "freeze_frac": start / run.num_blocks,
-        "learning_rate": config.learning_rate if tuned else None,
-        "head_learning_rate": config.head_learning_rate,
-        "weight_decay": config.weight_decay,
-        "layer_decay": config.layer_decay if tuned else None,
-        "head_init": config.head_init,
-        "stay_near": config.stay_near if tuned else None,
-        "batch_size": config.batch_size,
-        "max_epochs": config.max_epochs,
-        "train_frac": request.train_frac,
-        "config": json.dumps(dataclasses.asdict(config)),
-        "epochs": run.last_epoch,
-        "best_epoch": best.get("epoch"),
-        **{name: best.get(name) for name in _BEST},
-        **{name: result.get(name) for name in _FACTS},
-        "train_s": run.train_s,
-        "duration_s": result.get("duration_s", time.perf_counter() - run.started),
-        "started_at": run.started_at,
-        "finished_at": datetime.now(UTC),
-        "num_attempts": run.num_attempts,
-    }
 
 
 def _reason(file: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Callable
@@ -17,13 +16,14 @@ from optuna.trial import TrialState
 
 from orchestrator.companions import RandomSlice
 from orchestrator.config import SweepConfig
-from orchestrator.confirming import ConfirmationPlans, PlannedRun
+from orchestrator.confirming import ConfirmationPlans, asked_runs
 from orchestrator.folder import SweepFolder
 from orchestrator.ledger import require_known, rows_of
 from orchestrator.plan import StudyPlan
 from orchestrator.ranking import NoCompletedTrial, choose
 from orchestrator.ranking.study import read_runs
 from orchestrator.request import Phase, RunRequest
+from orchestrator.seeding import trial_seed
 from orchestrator.suggestion import History
 from orchestrator.thompson import ThompsonSampler
 from trainables.config import FinetuneConfig
@@ -36,9 +36,6 @@ _STATES: Final = {
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-
-CONFIRMATION_NUMBERS_FROM: Final = 1_000_000
-"""Confirmations are seeded as if numbered from here: with no search trial's seed, alike in every study."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,14 +256,12 @@ class Study:
         except NoCompletedTrial:
             return []
         config: dict[str, Any] = json.loads(chosen["config"][0].as_py())
-        seeds = [self._seed(CONFIRMATION_NUMBERS_FROM + index) for index in range(self.plan.confirmations)]
-        # Each by a fine-tuner of its own, a probe as well: what is evaluated is a whole network.
-        asked: list[tuple[Phase, float]] = [("confirmation", 1.0), *(("reduced", f) for f in self.plan.train_fracs)]
-        runs = [PlannedRun(phase=phase, train_frac=frac, seed=seed) for phase, frac in asked for seed in seeds]
+        runs = asked_runs(self.plan, self._config.seed)
         numbers = self._plans.numbers(config, runs, self._next_number)
         self._next_number = max(self._next_number, self._plans.end)
         ended = set(trials["number"].to_pylist())
         self._num_confirmed += sum(numbers[run] in ended for run in runs)
+        # Each by a fine-tuner of its own, a probe as well: what is evaluated is a whole network.
         return [
             self._request(
                 numbers[run], run.phase, FinetuneConfig(**{**config, "seed": run.seed}), train_frac=run.train_frac
@@ -276,10 +271,7 @@ class Study:
         ]
 
     def _seed(self, ordinal: int) -> int:
-        """Of the search trial of that place in every study alike. Hashed: with their sum, sweeps of neighbouring
-        seeds would share all draws but one, and their results would pass for independent ones."""
-        text = f"{self._config.seed}:{ordinal}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+        return trial_seed(self._config.seed, ordinal)
 
     def _request(
         self,

@@ -51,6 +51,9 @@ SMALL: dict[str, Any] = {
     "resources": {"gpus_per_trial": 0},
     "evaluation": None,
 }
+PERTURBED = 10
+"""Test samples: fewer than either task has."""
+
 ONE_AT_A_TIME = {"gpus_per_trial": 0, "max_concurrent": 1}
 """Where two at a time are not what a test is about: a worker takes ten seconds of a CPU to load."""
 
@@ -166,7 +169,7 @@ def whole(new_shell: Callable[[str], Shell], server: Server) -> Whole:
         "tasks": [DIGITS, images],
         "backbones": [LITE0, other],
         "confirmation": {"seeds": 2, "train_fracs": [0.5]},
-        "evaluation": {"num_perturbed": 24, "num_attacked": 8, "num_drifted": 16},
+        "evaluation": {"num_perturbed": PERTURBED, "num_attacked": 4, "num_drifted": 8},
         "screen": True,
         "ranking": {"preset": "few_labels"},
     }
@@ -216,7 +219,7 @@ def test_the_tables_agree_with_each_other(whole: Whole) -> None:
     for test in tests:
         confirms = phase[test["study"], test["number"]] == "confirmation"
         assert (test["perturbed_score"] is not None) == confirms, test
-        assert len(test["perturbed_example_scores"] or ()) == min(24 * confirms, test["num_test"])
+        assert len(test["perturbed_example_scores"] or ()) == PERTURBED * confirms
         correct = np.unpackbits(np.frombuffer(test["correct"], np.uint8), count=test["num_test"])
         assert correct.mean() == pytest.approx(test["test_accuracy"])
         assert test["num_test"] == (120 if test["study"].startswith("digits") else 12)

@@ -14,9 +14,6 @@ from orchestrator.errors import EnvironmentUnusable, UsageError
 
 __all__ = ["disk", "ray_disk"]
 
-CHECKPOINT_BYTES_PER_PARAM: Final = 24
-"""Weights and two moments of Adam in float32, in the newest checkpoint and in the one before it."""
-
 _GIB: Final = 2**30
 _RAY_FULL: Final = 0.95
 """Ray takes no more objects on a disk that is fuller."""
@@ -60,11 +57,11 @@ def _trials_at_a_time(subject: Subject) -> int:
 def _checkpoint_bytes(subject: Subject) -> int:
     """Of one trial of the largest backbone whose size is known without building it; 0 where no sweep is named."""
     from trainables.catalog import lookup
+    from trainables.checkpoint_file import checkpoint_bytes
 
     if subject.sweep is None:
         return 0
-    sizes = [lookup(name).num_params or 0 for name in subject.sweep.backbones]
-    return CHECKPOINT_BYTES_PER_PARAM * max(sizes)
+    return checkpoint_bytes(max(lookup(name).num_params or 0 for name in subject.sweep.backbones), "adamw")
 
 
 def _expected_cache(subject: Subject) -> float:

@@ -198,5 +198,5 @@ def _pooled(evidence: Evidence) -> tuple[list[Run], Array]:
             scores.append(study.tests.score(run.number))
         elif shift is not None and run.val_score is not None:
             kept.append(run)
-            scores.append(run.val_score + shift)
+            scores.append(min(run.val_score + shift, 1.0))  # no metric is above 1
     return kept, np.array(scores, dtype=np.float64)

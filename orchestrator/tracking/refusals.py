@@ -40,10 +40,12 @@ class Refusals:
             self._for_good[what] = self._reasons[what]
 
     @contextmanager
-    def one(self, what: str, *, file: bool = False) -> Iterator[None]:
+    def one(self, what: str, *, file: bool = False, is_cause: bool = False) -> Iterator[None]:
         """Keep what goes wrong with one record from stopping the others.
 
-        Files go to a store of their own, which may fail alone; if all of MLflow does, the next call tells.
+        Args:
+            file: it goes to a store of its own, which may fail alone; if all of MLflow does, the next call tells.
+            is_cause: without it others are refused as well, so it is the one to name.
         """
         try:
             yield
@@ -54,5 +56,7 @@ class Refusals:
                 raise
             _LOG.debug("MLflow lacks %s", what, exc_info=True)
             self._reasons[what] = reason_of(error)
+            if is_cause:
+                self._reasons = {what: self._reasons[what]} | self._reasons
         else:
             self._reasons.pop(what, None)

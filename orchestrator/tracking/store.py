@@ -133,7 +133,7 @@ class Store:
         token = None
         while True:
             where = f"tags.`{SWEEP_ID_TAG}` = '{sweep_id}'"
-            page = self._call("search_runs", [experiment_id], where, max_results=_PAGE, page_token=token)
+            page = self._call("search_runs", [experiment_id], filter_string=where, max_results=_PAGE, page_token=token)
             found += [(run.info.start_time, _stored(run, whole=whole)) for run in page]
             token = page.token
             if not token:

@@ -73,7 +73,7 @@ class SweepWriter:
         for task in self._info.tasks:
             if task not in self._tasks and task not in self._lost:
                 self._lost.add(task)
-                with self._refusals.one(f"task {task}"):
+                with self._refusals.one(f"task {task}", is_cause=True):
                     self._open_task(task)
                     self._lost.discard(task)
 
@@ -95,12 +95,13 @@ class SweepWriter:
         backlog.num_events = 0
 
     def finish(self, status: Status, backlog: Backlog) -> None:
-        """Try again what was refused, and leave nothing RUNNING and no identity twice.
+        """Look anew and try again what was refused, then leave nothing RUNNING and no identity twice.
 
         Args:
             backlog: written already; takes what is tried again.
         """
-        self._lost.clear()
+        if self._refusals.complaint is not None:
+            self.forget()
         self.open()
         held, self._held = self._held, Backlog()
         backlog.datasets |= held.datasets

@@ -19,6 +19,7 @@ SHARED = Path("/mnt/shared")
 """Where every host that has the shared folder sees it."""
 
 LAPTOP = "10.200.0.1"
+_TOOLS = ("/usr/sbin/sshd", "ssh", "ssh-keygen", "rsync", "ip", "unshare", "nsenter")
 _NAMESPACES = ("--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--net", "--uts", "--ipc")
 _PRIVATE = """
 hostname "$NAME"
@@ -33,6 +34,7 @@ mount --bind "$HOST/passwd" /etc/passwd
 _LAPTOP = f"""set -eu
 {_PRIVATE}
 ip link add br0 type bridge && ip addr add {LAPTOP}/24 dev br0 && ip link set br0 up
+ip route add default dev br0
 touch "$HOST/up" && exec sleep infinity
 """
 _HOST = f"""set -eu
@@ -53,8 +55,7 @@ wait "$pid"
 
 def missing_tools() -> str:
     """Why no hosts can be made here; empty where they can."""
-    tools = [tool for tool in ("/usr/sbin/sshd", "ssh", "ssh-keygen", "rsync", "ip", "unshare", "nsenter")]
-    missing = [Path(tool).name for tool in tools if shutil.which(tool) is None]
+    missing = [Path(tool).name for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
         return f"{', '.join(missing)} not installed (apt-get install openssh-server rsync iproute2)"
     if os.geteuid() != 0:

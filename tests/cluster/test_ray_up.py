@@ -58,7 +58,7 @@ class Cluster:
     def execute(self, command: str, *, check: bool = True) -> str:
         """Run a command on the head as a user does; both of its streams."""
         quoted = shlex.quote(f"cd {SHARED}; {command}")
-        return self.laptop(f"ray exec {self.file} {quoted} 2> /dev/null", check=check).stdout
+        return self.laptop(f"ray exec {self.file} {quoted} 2> /dev/null", check=check).stdout.replace("\r", "")
 
     def num_nodes(self) -> int:
         status = self.execute("ray status").partition("Pending:")[0]
@@ -117,7 +117,9 @@ def cluster() -> Iterator[Cluster]:
         described["provider"] |= {"head_ip": HEAD, "worker_ips": [WORKER]}
         described["auth"] = {"ssh_user": "root", "ssh_private_key": str(hosts.key)}
         described["setup_commands"] = [c for c in described["setup_commands"] if "venv" not in c]
-        up.file.write_text(yaml.safe_dump(described))
+        text = yaml.safe_dump(described, width=1000)
+        assert text.count("ray start --") == 2
+        up.file.write_text(text.replace("ray start --", "ray start --num-cpus=2 --"))
         assert "is valid: 2 machines" in up.laptop(f"python -m orchestrator validate {up.file}").stdout
         up.laptop(f"ray up -y --no-config-cache {up.file}")
         up.await_nodes(2)
@@ -129,6 +131,11 @@ def cluster() -> Iterator[Cluster]:
     finally:
         hosts.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def unwrapped(text: str) -> str:
+    """As it was before a terminal broke its lines."""
+    return " ".join(text.split())
 
 
 def check_epochs(folder: SweepFolder, max_epochs: int) -> list[dict[str, Any]]:
@@ -160,7 +167,7 @@ def test_only_who_has_the_token_gets_in(cluster: Cluster) -> None:
 
 def test_a_sweep_by_ray_exec_uses_both_hosts(cluster: Cluster) -> None:
     cluster.write_sweep("exec")
-    said = cluster.execute("python -m orchestrator sweep exec.yaml --address auto")
+    said = unwrapped(cluster.execute("python -m orchestrator sweep exec.yaml --address auto"))
     assert f"on the Ray cluster at {HEAD}:6379 (--address auto): 2 nodes" in said
     rows = check_epochs(cluster.sweep("exec"), 2)
     assert {row["node"] for row in rows} == {"h1", "h2"}
@@ -172,7 +179,7 @@ def test_a_sweep_by_ray_job_submit(cluster: Cluster) -> None:
     entry = f"bash -c 'cd {SHARED}; python -m orchestrator sweep job.yaml'"
     done = cluster.laptop(f"{tunnel}; ray job submit --address http://127.0.0.1:8265 -- {entry} 2>&1")
     assert "succeeded" in done.stdout
-    assert f"on the Ray cluster at {HEAD}:6379 (RAY_ADDRESS={HEAD}:6379): 2 nodes" in done.stdout
+    assert f"on the Ray cluster at {HEAD}:6379 (RAY_ADDRESS={HEAD}:6379): 2 nodes" in unwrapped(done.stdout)
     check_epochs(cluster.sweep("job"), 2)
 
 
@@ -219,7 +226,7 @@ def test_a_host_that_is_not_fit_is_named(cluster: Cluster) -> None:
     cluster.hosts.add("h2", WORKER, shares=False)
     cluster.await_nodes(2)
     cluster.write_sweep("unfit")
-    said = cluster.execute("python -m orchestrator sweep unfit.yaml --address auto; echo exit $?")
+    said = unwrapped(cluster.execute("python -m orchestrator sweep unfit.yaml --address auto; echo exit $?"))
     assert "every node that trials run on must be fit for them" in said
     assert f"node {WORKER} (h2): has torch 9.9.9 for " in said
     assert f"node {WORKER} (h2): the storage {SHARED}/sweeps/unfit-" in said
@@ -236,7 +243,7 @@ def test_clocks_that_differ_are_told_and_do_no_harm(cluster: Cluster) -> None:
     cluster.hosts.add("h2", WORKER)
     cluster.await_nodes(2)
     cluster.write_sweep("skewed")
-    said = cluster.execute("python -m orchestrator sweep skewed.yaml --address auto")
+    said = unwrapped(cluster.execute("python -m orchestrator sweep skewed.yaml --address auto"))
     assert f"node {WORKER} (h2): its clock is 3600 s ahead" in said
     rows = check_epochs(cluster.sweep("skewed"), 2)
     assert {row["node"] for row in rows} == {"h1", "h2"}

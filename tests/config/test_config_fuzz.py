@@ -63,54 +63,80 @@ SECRETS = (
 )
 
 
-def names(node: Any) -> set[str]:
-    """Every key in `node`, at any depth."""
-    below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    keys = set(node) if isinstance(node, dict) else set()
-    return keys.union(*map(names, below))
+def places(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """The way to every value in `node`, at any depth."""
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    found = [place for key, below in inner for place in places(below, (*path, key))]
+    return [path, *found] if path else found
 
 
-NAMES = sorted(names(VALID))
-TEXTS = st.text(max_size=20) | st.sampled_from([*NAMES, "auto", "num_blocks", "probe", "random", "hf/./x", "timm/a@b"])
-NUMBERS = (
-    st.integers(-3, 100)
-    | st.integers()
-    | st.sampled_from([2**31 - 1, 2**63, 10**30, -1, 0, 1e308, 5e-324, -0.0, float("nan"), float("inf"), 0.1])
-    | st.floats()
+def at(root: Any, place: tuple[str | int, ...]) -> Any:
+    for key in place:
+        root = root[key]
+    return root
+
+
+PLACES = places(VALID)
+NAMES = sorted({key for place in PLACES for key in place if isinstance(key, str)})
+OPTIONS = sorted({value for place in PLACES if isinstance(value := at(VALID, place), str)} | {
+    "race", "off", "always", "bf16", "sgd", "step", "probe", "balanced", "flip", "skip", "text", "audio", "image",
+    "classification", "multilabel", "few_labels", "accuracy_only", "none", "full", "torchvision/CIFAR10", "./x", "~/x",
+    "hf/./x", "hf/a/b@c", "timm/resnet18@./x.pth", "hf/distilbert/distilbert-base-uncased", "s3://b/x", "http://host:1",
+})  # fmt: skip
+TEXTS = st.text(max_size=20) | st.sampled_from([*NAMES, *OPTIONS])
+WHOLE = st.integers(-3, 100) | st.integers() | st.sampled_from([2**31 - 1, 2**31, 2**63, 10**30, 10**7, 4096])
+NUMBERS = st.floats() | st.floats(0, 1) | st.sampled_from([1e308, 5e-324, -0.0, float("nan"), float("inf"), 0.1])
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | WHOLE
+    | NUMBERS
+    | TEXTS
+    | st.sampled_from([*SECRETS, "x" * 5000, "\u202e\u0000\x1b[2J😀"])
 )
-SCALARS = st.none() | st.booleans() | NUMBERS | TEXTS | st.sampled_from([*SECRETS, "x" * 5000, "\u202e\u0000\x1b[2J😀"])
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=5
 )
 
 
+def alike(value: Any) -> st.SearchStrategy[Any]:
+    """Values that may well stand where `value` stands."""
+    match value:
+        case bool():
+            return st.booleans()
+        case int():
+            return st.integers(0, 12) | st.integers(0, 10**6) | WHOLE | NUMBERS
+        case float():
+            return NUMBERS | WHOLE
+        case list() if value:
+            return st.lists(st.sampled_from(value) | alike(value[0]), max_size=3)
+        case dict() if value:
+            return st.fixed_dictionaries({}, optional={key: st.just(below) for key, below in value.items()})
+        case _:
+            return st.sampled_from(OPTIONS) | WHOLE | NUMBERS
+
+
 @st.composite
 def mutated(draw: st.DrawFn) -> dict[str, Any]:
-    """A sweep that is right but for a few changes: values replaced, keys renamed, added, removed or moved."""
+    """A sweep that is right but for a few changes: values changed, replaced, repeated or removed, keys renamed."""
     root = copy.deepcopy(VALID)
-    for _ in range(draw(st.integers(1, 4))):
-        node: Any = root
-        while True:
-            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
-            if not keys:
-                break
-            key = draw(st.sampled_from(keys))
-            inner = node[key]
-            if isinstance(inner, dict | list) and inner and draw(st.booleans()):
-                node = inner
-                continue
-            match draw(st.sampled_from(["replace", "rename", "remove", "add", "repeat"])):
-                case "replace":
-                    node[key] = draw(VALUES)
-                case "rename" if isinstance(node, dict):
-                    node[draw(TEXTS | st.sampled_from(SECRETS))] = node.pop(key)
-                case "add" if isinstance(node, dict):
-                    node[draw(TEXTS)] = draw(VALUES)
-                case "remove":
-                    del node[key]
-                case _ if isinstance(node, list):
-                    node.append(draw(VALUES | st.just(copy.deepcopy(inner))))
-            break
+    for _ in range(draw(st.integers(1, 3))):
+        *way, last = draw(st.sampled_from(places(root)))
+        node = at(root, tuple(way))
+        change = draw(st.sampled_from(["alike"] * 7 + ["any", "remove", "rename", "add", "repeat"]))
+        match change:
+            case "alike":
+                node[last] = draw(alike(node[last]))
+            case "remove":
+                del node[last]
+            case "rename" if isinstance(node, dict):
+                node[draw(TEXTS | st.sampled_from(SECRETS))] = node.pop(last)
+            case "add" if isinstance(node, dict):
+                node[draw(TEXTS)] = draw(VALUES)
+            case "repeat" if isinstance(node, list):
+                node.append(copy.deepcopy(node[last]))
+            case _:
+                node[last] = draw(VALUES)
     return root
 
 
@@ -127,17 +153,25 @@ CONTENTS = (
     | st.lists(YAML_PARTS, max_size=30).map(lambda parts: "".join(parts).encode())
     | st.lists(YAML_PARTS, max_size=10).map(lambda parts: (yaml.safe_dump(VALID) + "".join(parts)).encode())
 )
-PATHS = (
-    st.lists(st.sampled_from([*NAMES, "0", "1", "99", "-1", "", "x"]), min_size=1, max_size=4).map(".".join)
-    | st.sampled_from(["seed", "space", "backbones", "tasks.0", "tasks.1.data", "budget", "storage", "resources"])
-    | st.text(max_size=12)
-)
-OVERRIDES = st.lists(
-    st.builds("{}={}".format, PATHS, VALUES.map(repr) | TEXTS | st.lists(YAML_PARTS, max_size=6).map("".join) | NUMBERS)
-    | st.text(max_size=30),
-    min_size=1,
-    max_size=4,
-)
+WILD = st.lists(st.sampled_from([*NAMES, "0", "1", "99", "-1", "", "x"]), min_size=1, max_size=4).map(".".join)
+
+
+def spelled(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+
+
+@st.composite
+def overrides(draw: st.DrawFn) -> str:
+    """What could follow ``--set``: mostly a value for a key that there is."""
+    place = draw(st.sampled_from(PLACES))
+    key = draw(st.just(".".join(map(str, place))) | st.sampled_from([WILD, st.text(max_size=12)]).flatmap(lambda s: s))
+    value = draw(
+        alike(at(VALID, place)).map(spelled) | VALUES.map(repr) | st.lists(YAML_PARTS, max_size=6).map("".join)
+    )
+    return draw(st.sampled_from([f"{key}={value}"] * 9 + [value]))
+
+
+OVERRIDES = st.lists(overrides(), min_size=1, max_size=3)
 
 
 @pytest.fixture(scope="module")

@@ -212,6 +212,15 @@ def test_missing_test_rows_of_search_trials_are_tolerated(sweep: tuple[pa.Table,
             assert row["score"] == pytest.approx(full[name]["score"], abs=0.03)
 
 
+def test_a_validation_score_that_stands_in_is_a_score(sweep: tuple[pa.Table, pa.Table]) -> None:
+    """Confirmations far better on test than on validation would shift it above 1."""
+    trials, tests = sweep
+    high = edit(trials, TRIALS, lambda row: {"val_score": 0.95 if row["number"] < 8 else 0.5})
+    row = by_name(rank(high, edit(tests, TESTS, lambda row: {} if row["number"] >= 8 else None)))["m0"]
+    assert row["status"] == "ranked"
+    assert 0 < row["quality"] <= 1
+
+
 def test_stale_confirmations_are_ranked_as_what_they_are(sweep: tuple[pa.Table, pa.Table], whole: Ranking) -> None:
     """A later trial that looks best was never confirmed: the claim stays with the configuration that was."""
     trials, tests = sweep

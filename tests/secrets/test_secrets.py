@@ -97,13 +97,13 @@ def test_a_real_sweep_of_a_backbone_that_works_and_one_that_tells(new_shell: Cal
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: leaky\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[orchestrator.backbones]\nleaky = leaky_backbone:build\n")
     shell.env["PYTHONPATH"] = f"{plugin}:{Path(__file__).parent}"
-    shell.env["MLFLOW_TRACKING_TOKEN"] = CANARY
+    shell.env |= {"MLFLOW_TRACKING_TOKEN": CANARY, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     file = shell.write(
         {
             "name": "secrets",
             "tasks": [{"name": "digits", "data": "digits", "image_size": 32, "num_train": 60, "num_test": 40}],
             "backbones": ["leaky/fine", "leaky/telling"],
-            "budget": {"trials": 2, "random_trials": 2, "max_epochs": 1},
+            "budget": {"trials": 1, "random_trials": 1, "max_epochs": 1},
             "confirmation": {"seeds": 1},
             "resources": {"max_retries": 0},
             "evaluation": None,
