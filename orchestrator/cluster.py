@@ -21,6 +21,7 @@ _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own console; the board is ours
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's next default; unset it warns at every start
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # what a worker raises is in its trial's record
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a path in a sweep file means the same in a worker
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged epoch reports no score

@@ -15,9 +15,10 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from orchestrator.errors import EnvironmentUnusable
 
-__all__ = ["open_ledger", "require_known", "rows_of"]
+__all__ = ["open_ledger", "require_known", "require_sound", "rows_of"]
 
 _LOCKS: Final = (".lock", ".lock.rename")
+_STILL: Final = "What was recorded can still be ranked: python -m orchestrator report"
 _TORN: Final = 1 << 16
 """Bytes at the end of a journal in which its last line begins, or something else is wrong with it."""
 
@@ -35,23 +36,47 @@ def open_ledger(file: Path, *, is_new: bool) -> BaseStorage:
         EnvironmentUnusable: the file is missing, damaged, or of a version of Optuna that this one cannot
             read. It is left as it is.
     """
-    if not is_new and not file.exists():
-        raise EnvironmentUnusable(
-            f"the ledger {file} is missing: without it nobody knows which trials were under way; put it back from a "
-            "copy. What was recorded can still be ranked: python -m orchestrator report"
-        )
     for lock in _LOCKS:
         with contextlib.suppress(FileNotFoundError):
             file.with_name(file.name + lock).unlink()
     if file.exists():
         _cut_torn_line(file)
+    require_sound(file, is_new=is_new)
     try:
         return JournalStorage(JournalFileBackend(str(file)))
     except (ValueError, KeyError, AssertionError, TypeError) as error:
+        raise _damaged(file, str(error)) from error
+
+
+def require_sound(file: Path, *, is_new: bool) -> None:
+    """Whether a ledger can be gone on with, as far as its lines tell; half a last line does no harm.
+
+    Args:
+        is_new: as `open_ledger` takes it.
+
+    Raises:
+        EnvironmentUnusable: as `open_ledger`.
+    """
+    if not file.exists():
+        if is_new:
+            return
         raise EnvironmentUnusable(
-            f"the ledger {file} is damaged{_place(file)}: {error}; it is left as it is: put back a copy of it. What "
-            "was recorded can still be ranked: python -m orchestrator report"
-        ) from error
+            f"the ledger {file} is missing: without it nobody knows which trials were under way; put it back from a "
+            f"copy. {_STILL}"
+        )
+    with file.open("rb") as journal:
+        for number, line in enumerate(journal, 1):
+            try:
+                json.loads(line)
+            except ValueError as error:
+                if line.endswith(b"\n"):
+                    raise _damaged(file, f"line {number}: {error}") from error
+
+
+def _damaged(file: Path, reason: str) -> EnvironmentUnusable:
+    return EnvironmentUnusable(
+        f"the ledger {file} is damaged, {reason}; it is left as it is: put back a copy of it. {_STILL}"
+    )
 
 
 def _cut_torn_line(file: Path) -> None:
@@ -63,17 +88,6 @@ def _cut_torn_line(file: Path) -> None:
         end = tail.rfind(b"\n") + 1
         if end < len(tail) and (end or start == 0):
             journal.truncate(start + end)
-
-
-def _place(file: Path) -> str:
-    """Where the first line is that is no record."""
-    with file.open("rb") as journal:
-        for number, line in enumerate(journal, 1):
-            try:
-                json.loads(line)
-            except ValueError:
-                return f" in line {number}"
-    return ""
 
 
 def rows_of(trials: pa.Table, study: str) -> dict[int, dict[str, Any]]:
@@ -98,6 +112,5 @@ def require_known(study: str, rows: Mapping[int, Any], known: Collection[int]) -
     if unknown := sorted(rows.keys() - set(known)):
         raise EnvironmentUnusable(
             f"the ledger must know every recorded run, and it lacks {len(unknown)} of {study} "
-            f"(number {unknown[0]} first): it was cut, or belongs to another sweep; put back a copy of it. What was "
-            "recorded can still be ranked: python -m orchestrator report"
+            f"(number {unknown[0]} first): it was cut, or belongs to another sweep; put back a copy of it. {_STILL}"
         )

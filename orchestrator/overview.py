@@ -58,6 +58,9 @@ def overview(folder: SweepFolder) -> Overview:
             return _overview(folder, sweep, path)
     except (OrchestratorError, OSError) as error:
         return Overview(sweep=sweep, path=path, state="damaged", detail=one_line(str(error)))
+    except (KeyError, TypeError, AttributeError) as error:  # JSON of another shape than this program writes
+        reason = f"{folder.path / 'sweep.json'} is not what this program writes: {error!r}"
+        return Overview(sweep=sweep, path=path, state="damaged", detail=one_line(reason))
 
 
 def resume_command(folder: SweepFolder) -> str:
@@ -101,17 +104,13 @@ def _state(folder: SweepFolder, facts: Mapping[str, Any], progress: Sequence[Stu
         return "running", str(holder)
     if facts.get(FINISHED_AT):
         return "finished", ""
-    if not progress:
+    is_ours = "config" in facts  # which sweeps of an earlier version did not write down, nor that they had ended
+    if not progress and not is_ours:
         return "unknown", "its sweep.json does not say what was planned"
     how = f"to go on: {resume_command(folder)}"
-    if not all(one.is_complete for one in progress):
+    if not progress or not all(one.is_complete for one in progress):
         return "interrupted", how
-    # A sweep of an earlier version did not write down that it had come to its end, nor its file a second time.
-    return (
-        ("interrupted", f"all its runs have ended, and it was not ranked; {how}")
-        if "config" in facts
-        else ("finished", "")
-    )
+    return ("interrupted", f"all its runs have ended, and it was not ranked; {how}") if is_ours else ("finished", "")
 
 
 def _leader(folder: SweepFolder) -> str:

@@ -10,6 +10,7 @@ from orchestrator.conduct import Outcome, drive, resume_command
 from orchestrator.folder import SweepFolder
 from orchestrator.interrupt import ending_signals
 from orchestrator.lease import Lease, lease
+from orchestrator.ledger import require_sound
 from orchestrator.plan import Plan, plan
 from orchestrator.provenance import code_changes
 from orchestrator.reopening import extend, reopen
@@ -53,6 +54,7 @@ def go_on(
             extend(folder, extension)
         config = reopen(folder, resources)
         planned, facts = plan(config), folder.read_facts()
+        require_sound(folder.ledger_file, is_new=folder.attempts.read().num_rows == 0)  # before Ray takes its time
         tracked = uri or tracking_uri(config)
         checked = check(tracked, [task.name for task in config.tasks])
         board = make_board(planned)

@@ -20,7 +20,7 @@ class SabotagedWorker(FinetuneWorker):
 
     def step(self) -> dict[str, Any]:
         number = self._request.number
-        if number == KILLED and self._finetuner.epoch == 1:
+        if number == KILLED and self._trained.epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().step()
 

@@ -36,7 +36,7 @@ FORBIDDEN = {
 
 ALLOWED = {
     "ray": ("interrupt", "cluster", "doctor.ray_start", "sweep", "worker", "search", "scheduling", "forgetting"),
-    "optuna": ("study", "suggestion", "thompson", "sweep", "importance"),
+    "optuna": ("study", "suggestion", "thompson", "sweep", "importance", "ledger", "confirming"),
     "mlflow": ("tracking.*",),
 }
 """The only modules of `orchestrator` that import each of the three."""

@@ -43,7 +43,7 @@ class _Progress:
 
     name: str
     color: str
-    total: int
+    planned: int
     counts: dict[str, int] = field(default_factory=lambda: {"completed": 0, "stopped": 0, "failed": 0})
     running: set[int] = field(default_factory=set)
     """Numbers: a run that is tried again is one run."""
@@ -55,6 +55,11 @@ class _Progress:
     @property
     def ended(self) -> int:
         return sum(self.counts.values())
+
+    @property
+    def total(self) -> int:
+        """More than planned where an extended search chose anew, and confirms once more."""
+        return max(self.planned, self.ended + len(self.running))
 
     def finish(self, trial: Row) -> None:
         self.running.discard(trial["number"])
@@ -78,7 +83,7 @@ class _Progresses:
             study.key: _Progress(
                 name=(f"{study.task.name} " if several else "") + short[study.backbone.name],
                 color=color[study.backbone.name],
-                total=study.runs,
+                planned=study.runs,
             )
             for study in plan.studies
         }

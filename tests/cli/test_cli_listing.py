@@ -103,6 +103,10 @@ def test_an_end_that_was_written_down_counts(folder: SweepFolder) -> None:
     assert "all its runs have ended, and it was not ranked" in overview(folder).detail
     folder.write_facts(facts | {"config": "name: x\n", FINISHED_AT: "2026-03-01T12:00:00+00:00"})
     assert overview(folder).state == "finished"
+    folder.write_facts({"config": "name: x\n", "settings": facts["settings"], "studies": []})
+    assert overview(folder).state == "interrupted", "killed before its data was read"
+    folder.write_facts(facts | {"studies": [3]})
+    assert overview(folder).state == "damaged"
 
 
 def test_what_was_tried_again_is_counted_and_told(folder: SweepFolder, run: Run, run_json: Callable[..., Any]) -> None:

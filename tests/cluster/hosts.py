@@ -35,7 +35,7 @@ _LAPTOP = f"""set -eu
 {_PRIVATE}
 ip link add br0 type bridge && ip addr add {LAPTOP}/24 dev br0 && ip link set br0 up
 ip route add default dev br0
-touch "$HOST/up" && exec sleep infinity
+touch "$HOST/up" && sleep infinity & wait
 """
 _HOST = f"""set -eu
 {_PRIVATE}

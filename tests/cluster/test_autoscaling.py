@@ -49,7 +49,7 @@ FAKE = {
 BASHRC = f"""
 export PATH={Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH={ROOT} PYTHONDONTWRITEBYTECODE=1
 export ORCHESTRATOR_CACHE=$HOME/cache OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token NO_COLOR=1
-export RAY_AUTH_TOKEN={"a1" * 32} CUDA_VISIBLE_DEVICES= AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_FAKE_CLUSTER=1
+export RAY_AUTH_TOKEN={"a1" * 32} CUDA_VISIBLE_DEVICES= AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_FAKE_CLUSTER=1 RAY_raylet_start_wait_time_s=120
 export RAY_enable_autoscaler_v2=0
 """
 
@@ -107,8 +107,7 @@ def test_what_no_node_can_ever_hold_is_refused_in_seconds(machine: Hosts) -> Non
     text = " ".join(said.split())
     assert (
         "no node can hold a trial of 1 CPU and 2 GPU: "
-        "the largest that could be started (gpu_worker) has 1 CPU and 1 GPU"
-        in text
+        "the largest that could be started (gpu_worker) has 1 CPU and 1 GPU" in text
     )
     assert time.monotonic() - begin < 60
     assert num_nodes(machine) == 0, "and none was started"

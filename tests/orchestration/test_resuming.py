@@ -272,7 +272,7 @@ def test_a_damaged_or_missing_ledger_is_refused_and_left_alone(tmp_path: Path) -
     lines = ledger.read_bytes().splitlines(keepends=True)
     lines[4] = b"\x00\x01 nonsense\n"
     ledger.write_bytes(b"".join(lines))
-    with pytest.raises(EnvironmentUnusable, match="is damaged in line 5"):
+    with pytest.raises(EnvironmentUnusable, match="is damaged, line 5"):
         twin.resumed()
     assert ledger.read_bytes() == b"".join(lines)
     ledger.unlink()
