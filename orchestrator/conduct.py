@@ -70,9 +70,8 @@ def conduct(
         KeyboardInterrupt: Ctrl-C before the first trial. No folder is left either.
     """
     uri = tracking_uri(config)
-    text = resolved_yaml(config, redacted=True)
-    folder = SweepFolder.create(storage_folder(config), config.name, text)
-    folder.write_facts({**new_facts(config, plan, redact(uri)), "config": text})
+    folder = SweepFolder.create(storage_folder(config), config.name, resolved_yaml(config, redacted=True))
+    folder.write_facts(new_facts(config, plan, uri))
     with ending_signals(lambda: resume_command(folder)), lease(folder.lease_file) as held:
         return drive(
             config,

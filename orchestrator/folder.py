@@ -174,7 +174,10 @@ def _run_keys(table: pa.Table) -> list[tuple[str, int]]:
 def write_whole(file: Path, content: str | bytes) -> None:
     """Write a file in one piece: readers see what was there before, or all of `content`."""
     temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    with temporary.open("wb") as opened:
+        opened.write(content.encode() if isinstance(content, str) else content)
+        opened.flush()
+        os.fsync(opened.fileno())  # or a loss of power may leave the new name with nothing in it
     os.replace(temporary, file)
 
 

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.config import SweepConfig
-from orchestrator.errors import EnvironmentUnusable
+from orchestrator.config import SweepConfig, resolved_yaml
+from orchestrator.errors import EnvironmentUnusable, redact
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import Plan
 from orchestrator.sweep import StudyFacts
@@ -56,7 +56,7 @@ def own_version() -> str:
 
 
 def new_facts(config: SweepConfig, plan: Plan, tracking_uri: str) -> dict[str, Any]:
-    """What `sweep.json` holds before the studies are known. `tracking_uri` may not hold a password."""
+    """What `sweep.json` holds before the studies are known."""
     commit, dirty = _git()
     return {
         "name": config.name,
@@ -66,7 +66,8 @@ def new_facts(config: SweepConfig, plan: Plan, tracking_uri: str) -> dict[str, A
         "git_commit": commit,
         "git_dirty": dirty,
         "versions": {name: _version(name) for name in _VERSIONED},
-        "tracking_uri": tracking_uri,
+        "tracking_uri": redact(tracking_uri),
+        "config": resolved_yaml(config, redacted=True),  # to see later whether the sweep's file was changed
         "tasks": [task.name for task in config.tasks],
         "backbones": list(dict.fromkeys(study.backbone.name for study in plan.studies)),
         "settings": settings_of(config),

@@ -12,7 +12,7 @@ from orchestrator.interrupt import ending_signals
 from orchestrator.lease import Lease, lease
 from orchestrator.ledger import require_sound
 from orchestrator.plan import Plan, plan
-from orchestrator.provenance import code_changes
+from orchestrator.provenance import code_changes, new_facts
 from orchestrator.reopening import extend, reopen
 from orchestrator.stores import tracking_uri
 from orchestrator.tracking import check
@@ -53,7 +53,8 @@ def go_on(
         if extension is not None:
             extend(folder, extension)
         config = reopen(folder, resources)
-        planned, facts = plan(config), folder.read_facts()
+        planned = plan(config)
+        facts = folder.read_facts() or new_facts(config, planned, uri or tracking_uri(config))
         require_sound(folder.ledger_file, is_new=folder.attempts.read().num_rows == 0)  # before Ray takes its time
         tracked = uri or tracking_uri(config)
         checked = check(tracked, [task.name for task in config.tasks])

@@ -152,7 +152,7 @@ def _inspect_there(config: SweepConfig, plan: Plan, say: Callable[[str], None]) 
 def _checked(plan: Plan, found: list[dict[str, Any]]) -> list[StudyFacts]:
     wrong = {answer["error"]: answer["usage"] for answer in found if "error" in answer}
     if wrong:
-        kind = UsageError if any(wrong.values()) else EnvironmentUnusable
+        kind = UsageError if all(wrong.values()) else EnvironmentUnusable
         raise kind("\n".join(sorted(wrong)))
     return [StudyFacts(study=study.key, **answer) for study, answer in zip(plan.studies, found, strict=True)]
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ _CONNECT_S: Final = 3.0
 _GIB: Final = 2**30
 _DRIVERS: Final = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Distributions whose name is not their module's."""
+
+_MOST_WAIT_S: Final = 6.0
+_making = threading.Lock()
 
 _PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -66,14 +70,22 @@ def _write(folder: Path) -> str:
 
 @contextmanager
 def unmade(folder: Path) -> Iterator[None]:
-    """Afterwards `folder` and its parents that were not there before are gone again, as far as they are empty."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    """Afterwards `folder` and its parents that were not there before are gone again, as far as they are empty.
+
+    One at a time, or a check would take away what another one has just made; but none waits for one that hangs.
+    """
+    held = _making.acquire(timeout=_MOST_WAIT_S)
     try:
-        yield
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            yield
+        finally:
+            for path in missing:
+                with suppress(OSError):
+                    path.rmdir()
     finally:
-        for path in missing:
-            with suppress(OSError):
-                path.rmdir()
+        if held:
+            _making.release()
 
 
 def tracking(subject: Subject) -> Iterator[Finding]:

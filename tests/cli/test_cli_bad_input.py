@@ -201,6 +201,14 @@ def test_a_storage_that_takes_no_file(run: Run, here: Path, monkeypatch: pytest.
     assert f"must be a folder that can be written: {os.strerror(code)}; choose another --storage" in err
 
 
+def test_a_storage_below_a_file(run: Run, here: Path, tmp_path: Path) -> None:
+    (here / "file").write_text("")
+    assert refused(run, here, "storage=file/sweeps")[0] == 4
+    code, err = refused(run, here, "storage=file/sweeps", f"tracking_uri=sqlite:///{tmp_path}/mlflow.db")
+    assert code == 4
+    assert "must be a folder that can be written: Not a directory" in err
+
+
 def test_other_versions_of_packages(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise PackageNotFoundError(name)

@@ -70,13 +70,3 @@ def test_a_gpu_that_is_not_there(sweep: Sweep, tmp_path: Path) -> None:
     assert "no node can hold a trial of 1 CPU and 1 GPU: the largest has" in done.stderr
     assert "and 0 GPU" in done.stderr
     check_nothing_left(tmp_path)
-
-
-def test_storage_that_cannot_be_written(sweep: Sweep, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    done = sweep("storage=file/sweeps")
-    assert (done.returncode, done.stdout) == (4, "")
-    assert "internal error" not in done.stderr
-    done = sweep("storage=file/sweeps", f"tracking_uri=sqlite:///{tmp_path}/mlflow.db")
-    assert (done.returncode, done.stdout) == (4, "")
-    assert "must be a folder that can be written" in done.stderr

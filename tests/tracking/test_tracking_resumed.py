@@ -11,7 +11,9 @@ import pytest
 from made_sweep import BACKBONES, START, MadeSweep, as_started
 from test_tracking_scale import Client, live_writer, write_runs
 
+from orchestrator.conduct import _status
 from orchestrator.folder import SweepFolder
+from orchestrator.lease import lease
 from orchestrator.tracking import Recorded
 from orchestrator.tracking.backlog import Backlog, Epoch, Finished, Published, RunKey, Started
 from orchestrator.tracking.failure import ConflictError, RefusedError, UnavailableError, calling
@@ -235,3 +237,21 @@ def test_records_are_read_from_a_sweep_s_folder(tmp_path: Path) -> None:
     assert {key.number for key in backlog.runs} == {0, 1}
     update = backlog.runs[RunKey(trial["study"], 0)]
     assert (sorted(update.epochs), update.facts["cause"]) == ([1, 2, 3], "resumed")  # type: ignore[index]
+
+
+def test_a_report_ends_runs_only_where_nobody_drives_the_sweep(tmp_path: Path) -> None:
+    folder = SweepFolder.create(tmp_path, "quick", SWEEP.info.config_yaml)
+    assert _status(folder) == "FINISHED", "of a sweep from before plans were kept nobody knows better"
+    settings = {
+        "budget.trials": 3,
+        "budget.confirmations": 1,
+        "budget.train_fracs": "none",
+        "budget.allocation": "equal",
+    }
+    studies = [{"study": f"digits:{backbone}"} for backbone in BACKBONES]
+    folder.write_facts({"settings": settings, "studies": studies, "backbones": list(BACKBONES), "tasks": ["digits"]})
+    folder.trials.append_all(SWEEP.trials())
+    assert _status(folder) == "KILLED", "its confirmations are missing"
+    with lease(folder.lease_file):
+        assert _status(folder) is None
+    assert _status(folder) == "KILLED"
