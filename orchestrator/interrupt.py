@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from ray.tune import Callback
 
-__all__ = ["ENDING", "Interrupted", "SafePoint", "deferred_interrupts", "ending_signals"]
+__all__ = ["ENDING", "Interrupted", "SafePoint", "deferred_interrupts", "ending_signals", "heed_again"]
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 _asked: list[int] = []
 _deferred = threading.Event()
+_handlers: list[Callable[[int, Any], None]] = []
 
 
 class Interrupted(KeyboardInterrupt):
@@ -75,7 +76,7 @@ def ending_signals(farewell: Callable[[], str]) -> Iterator[None]:
         yield
         return
 
-    def ask(number: int, frame: object) -> None:
+    def ask(number: int, frame: Any) -> None:
         _asked.append(number)
         if len(_asked) > 1:
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\n{farewell()}\n".encode())
@@ -85,12 +86,21 @@ def ending_signals(farewell: Callable[[], str]) -> Iterator[None]:
 
     _asked.clear()
     before = {number: signal.signal(number, ask) for number in ENDING}
+    _handlers.append(ask)
     try:
         yield
     finally:
+        _handlers.pop()
         for number, handler in before.items():
             signal.signal(number, handler)
         _asked.clear()
+
+
+def heed_again() -> None:
+    """Put back what `ending_signals` had put there: Ray, when it starts, handles SIGTERM in its own way."""
+    if _handlers and threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            signal.signal(number, _handlers[-1])
 
 
 @contextmanager

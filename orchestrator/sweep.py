@@ -97,6 +97,9 @@ def run_sweep(
         # Locally the driver's machine is where trials run: it looks while Ray starts, which is idle time.
         inspection = pool.submit(_inspect_here, config, plan) if address is None else None
         with connect(address, insecure=insecure, say=say):
+            from orchestrator.interrupt import heed_again  # loads Ray, which is there by now
+
+            heed_again()
             least = slots(config.resources)  # or nothing fits at all, which is told before anybody waits for data
             if address is not None:
                 check_nodes(config, folder.path, need(config.resources), say)

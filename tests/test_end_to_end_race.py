@@ -18,7 +18,7 @@ TRAINED, UNTRAINED = (f"timm/tf_efficientnet_lite0@{weights}" for weights in ("p
 RACE: dict[str, Any] = {
     "name": "race",
     "seed": 1,
-    "tasks": [{"name": "digits", "num_train": 300, "num_val": 300, "num_test": 300, "image_size": 32}],
+    "tasks": [{"name": "digits", "num_train": 240, "num_val": 300, "num_test": 100, "image_size": 32}],
     "backbones": [UNTRAINED, TRAINED],
     "space": {"base": "default", "learning_rate": {"low": 3e-4, "high": 1e-2, "log": True, "when": "unfrozen"}},
     "budget": {"allocation": "race", "trials": 12, "random_trials": 6, "max_epochs": 2},

@@ -78,7 +78,7 @@ class Driver:
         self.send(signal.SIGKILL)
         self.process.wait()
 
-    def wait(self, timeout_s: float = 180.0) -> int:
+    def wait(self, timeout_s: float = 600.0) -> int:
         """Its exit code.
 
         Raises:
@@ -199,7 +199,7 @@ class Victim:
             AssertionError: they were not, in time or before the driver's end.
         """
         before = self.num_epochs
-        reached = wait_until(lambda: self.num_epochs >= before + num or not driver.is_alive, 180)
+        reached = wait_until(lambda: self.num_epochs >= before + num or not driver.is_alive, 300)
         assert driver.is_alive, f"the driver ended with {driver.process.returncode}:\n{driver.err}"
         assert reached, f"no epoch in time:\n{driver.err}"
 

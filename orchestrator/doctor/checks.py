@@ -31,7 +31,7 @@ CHECKS: Final = (
     Check(name="tracking", look=tracking),
     Check(name="disk", look=disk),
     Check(name="cache", look=cache),
-    Check(name="weights", look=weights, timeout_s=30),
-    Check(name="data", look=data, timeout_s=30, apart=True),
+    Check(name="weights", look=weights),
+    Check(name="data", look=data, apart=True),
 )
 """A process of its own costs a start of Python; it is for what loads a large library or may crash."""

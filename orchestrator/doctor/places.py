@@ -8,7 +8,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -24,10 +24,9 @@ _GIB: Final = 2**30
 _DRIVERS: Final = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Distributions whose name is not their module's."""
 
+_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _MOST_WAIT_S: Final = 6.0
 _making = threading.Lock()
-
-_PORTS: Final = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def storage(subject: Subject) -> Iterator[Finding]:
@@ -105,7 +104,7 @@ def tracking(subject: Subject) -> Iterator[Finding]:
         yield without
         return
     try:
-        with unmade((file or Path.cwd()).parent):
+        with nullcontext() if file is None else unmade(file.parent):
             checked = Checked(silent=_silent(uri)) if kind(uri) == "database" else check(uri)
     except (EnvironmentUnusable, UsageError) as error:
         yield broken("tracking", str(error), fix)

@@ -33,7 +33,7 @@ class Check:
 
     name: str
     look: Callable[[Subject], Iterable[Finding]]
-    timeout_s: float = 15.0
+    timeout_s: float = 30.0
     apart: bool = False
     """In a process of its own: what loads a large library or starts others may die, or never return."""
 

@@ -45,12 +45,18 @@ FAKE = {
     },
     "head_node_type": "head",
     "upscaling_speed": 10,
+    "auth": {},
+    "docker": {},
+    "file_mounts": {},
+    **{f"{kind}_commands": [] for kind in ("initialization", "setup", "head_setup", "worker_setup")},
+    **{f"{kind}_start_ray_commands": [] for kind in ("head", "worker")},
+    "cluster_synced_files": [],
 }
 BASHRC = f"""
 export PATH={Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH={ROOT} PYTHONDONTWRITEBYTECODE=1
 export ORCHESTRATOR_CACHE=$HOME/cache OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token NO_COLOR=1
-export RAY_AUTH_TOKEN={"a1" * 32} CUDA_VISIBLE_DEVICES= AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_FAKE_CLUSTER=1 RAY_raylet_start_wait_time_s=120
-export RAY_enable_autoscaler_v2=0
+export RAY_AUTH_TOKEN={"a1" * 32} CUDA_VISIBLE_DEVICES= AUTOSCALER_UPDATE_INTERVAL_S=1 RAY_FAKE_CLUSTER=1
+export RAY_enable_autoscaler_v2=0 RAY_raylet_start_wait_time_s=120
 """
 
 

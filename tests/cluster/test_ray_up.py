@@ -39,7 +39,8 @@ pytestmark = [
 
 BASHRC = f"""
 export PATH={Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH={ROOT} PYTHONDONTWRITEBYTECODE=1
-export ORCHESTRATOR_CACHE=$HOME/cache OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token NO_COLOR=1 RAY_raylet_start_wait_time_s=120
+export ORCHESTRATOR_CACHE=$HOME/cache OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token NO_COLOR=1
+export RAY_raylet_start_wait_time_s=120  # of busy machines
 test -f ~/more && . ~/more
 """
 

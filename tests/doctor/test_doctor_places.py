@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from looking import Only
 
-from orchestrator.doctor import Subject
+from orchestrator.doctor import Check, Subject
 from orchestrator.doctor.disks import disk, ray_disk
 from orchestrator.doctor.needs import data, weights
 from orchestrator.doctor.places import cache, storage, tracking
+from orchestrator.doctor.running import run_checks
 
 CANARY = "s3cr3t-canary"
 
@@ -185,3 +186,12 @@ def test_data_that_are_not_there(only: Only) -> None:
     assert only(data, file="quickstart").detail == "digits: 1797 samples"
     assert only(data, "tasks.0.data=torchvision/CIFAR10", file="quickstart").status == "skipped"
     assert only(data).status == only(weights).status == "skipped"
+
+
+def test_one_check_does_not_take_away_what_another_has_made(tmp_path: Path) -> None:
+    """Storage and MLflow's database lie in one folder, which neither finds when both begin."""
+    subject = Subject(overrides=(f"storage={tmp_path}/new/sweeps",))
+    checks = [Check(name="storage", look=storage), Check(name="tracking", look=tracking)]
+    for _ in range(10):
+        assert [f.status for f in run_checks(checks, subject)] == ["ok", "ok"]
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from orchestrator.interrupt import ENDING, Interrupted, SafePoint, deferred_interrupts, ending_signals
+from orchestrator.interrupt import ENDING, Interrupted, SafePoint, deferred_interrupts, ending_signals, heed_again
 
 
 def farewell() -> str:
@@ -39,6 +39,19 @@ def test_a_signal_waits_for_the_next_step_of_the_driver(number: signal.Signals, 
     assert [signal.getsignal(one) for one in ENDING] == handlers
     with ending_signals(farewell), deferred_interrupts():
         point.on_step_begin(0, [])  # what was asked of one sweep is not asked of the next
+
+
+def test_ray_may_handle_signals_no_longer_than_it_starts() -> None:
+    def work() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray puts its own handler there
+        heed_again()
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal interrupts")
+
+    with pytest.raises(Interrupted), ending_signals(farewell):
+        work()
+    heed_again()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "nobody waits for signals any more"
 
 
 def test_where_nothing_is_written_a_signal_is_heeded_at_once() -> None:
