@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -22,12 +23,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from orchestrator.cluster_probe import PATIENCE_S
 from orchestrator.errors import EnvironmentUnusable, UsageError, one_line
 
 __all__ = ["ClusterAddress", "admit", "ensure_token", "has_token", "resolve", "token_file"]
 
 _CONNECT_S: Final = 5.0
-_PROBE_S: Final = 20.0
+_PROBE_S: Final = 120.0
+"""For the probe, which first has to load Ray."""
+
 _DEFAULT_PORT: Final = 6379
 _ADDRESS: Final = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:\[\]/]+)(:(?P<port>[0-9]{1,5}))?")
 _TOKEN_HOW: Final = (
@@ -193,6 +197,8 @@ def _ask(address: ClusterAddress, mode: str) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         return {"error": f"no answer within {_PROBE_S:g} s"}
+    if done.returncode == -signal.SIGALRM:
+        return {"error": f"no answer within {PATIENCE_S} s"}
     try:
         answer: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:

@@ -8,12 +8,14 @@ right token, or ``error``.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import Any, Final
 
-__all__ = ["probe"]
+__all__ = ["PATIENCE_S", "probe"]
 
-_TIMEOUT_S: Final = 5
+PATIENCE_S: Final = 10
+"""For the head to answer. Ray's own timeout does not hold where something else listens."""
 
 
 def probe(address: str) -> dict[str, Any]:
@@ -21,8 +23,9 @@ def probe(address: str) -> dict[str, Any]:
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
     from ray.exceptions import AuthenticationError
 
+    signal.alarm(PATIENCE_S)  # from here on, as a busy machine may take long to load Ray; it ends the process
     try:
-        found = GcsClient(address=address).internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=_TIMEOUT_S)
+        found = GcsClient(address=address).internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=PATIENCE_S)
         metadata = json.loads(found or "{}")
     except AuthenticationError:
         return {"refused": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,26 +90,27 @@ def _cut_torn_line(file: Path) -> None:
             journal.truncate(start + end)
 
 
-def rows_of(trials: pa.Table, study: str) -> dict[int, dict[str, Any]]:
-    """How the runs of a study ended: state and score by their number.
+def rows_of(table: pa.Table, study: str, *columns: str) -> dict[int, dict[str, Any]]:
+    """What a table says of the runs of a study, by their number.
 
     Args:
-        trials: columns of TRIALS.
+        table: of TRIALS or ATTEMPTS, of which each run's last row counts.
+        columns: what is asked beside the number.
     """
-    rows = trials.filter(pc.field("study") == study).select(["number", "state", "val_score"])
+    rows = table.filter(pc.field("study") == study).select(["number", *columns])
     return {row["number"]: row for row in rows.to_pylist()}
 
 
-def require_known(study: str, rows: Mapping[int, Any], known: Collection[int]) -> None:
+def require_known(study: str, recorded: Collection[int], known: Collection[int]) -> None:
     """
     Args:
-        rows: by number, what the table of trials has of a study.
-        known: the numbers that the ledger has.
+        recorded: numbers of a study's runs that the tables have, ended or begun.
+        known: those that the ledger has.
 
     Raises:
-        EnvironmentUnusable: the ledger is not the one that the table was written with.
+        EnvironmentUnusable: the ledger is not the one that the tables were written with.
     """
-    if unknown := sorted(rows.keys() - set(known)):
+    if unknown := sorted(set(recorded) - set(known)):
         raise EnvironmentUnusable(
             f"the ledger must know every recorded run, and it lacks {len(unknown)} of {study} "
             f"(number {unknown[0]} first): it was cut, or belongs to another sweep; put back a copy of it. {_STILL}"

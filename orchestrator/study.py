@@ -211,7 +211,7 @@ class Study:
         A trial has ended when its row is in the table: it was written before the ledger was told. One without
         a row was under way, whatever the ledger says.
         """
-        rows = rows_of(self._trials(), self.key)
+        rows = rows_of(self._trials(), self.key, "state", "val_score")
         known = set(self._plans.all_numbers)
         for trial in self._ledger.get_trials(deepcopy=False):
             run = json.loads(trial.user_attrs["run"])
@@ -229,7 +229,7 @@ class Study:
             config = FinetuneConfig(**run["config"])
             self._again.append(self._searched_request(number, run["phase"], config, trial.number))
         self._next_number = max(known, default=-1) + 1
-        require_known(self.key, rows, known)
+        require_known(self.key, rows.keys() | rows_of(self._folder.attempts.read(), self.key).keys(), known)
 
     def _random_draw(self, ordinal: int) -> FinetuneConfig:
         """The configuration of a trial of the random slice, whether it has been suggested or not."""

@@ -45,6 +45,7 @@ class History:
         self._limit = limit
         self._running: dict[int, FrozenTrial] = {}
         self._ended: dict[int, FrozenTrial] = {}
+        self._merits: dict[int, tuple[float, ...]] = {}  # of the ended ones, which nothing changes any more
         for trial in trials:
             self.add(trial)
             if trial.state.is_finished():
@@ -84,15 +85,17 @@ class History:
         if state not in _LEARNT_FROM:
             return
         trial.state, trial.value = state, value
-        self._ended[number] = trial
+        self._ended[number], self._merits[number] = trial, _merit(trial)
         if len(self._ended) > self._limit:
-            good = heapq.nsmallest(NUM_GOOD, self._ended, key=lambda number: _merit(self._ended[number]))
-            del self._ended[min(self._ended.keys() - good)]
+            good = heapq.nsmallest(NUM_GOOD, self._merits, key=self._merits.__getitem__)
+            dropped = min(self._ended.keys() - good)
+            del self._ended[dropped], self._merits[dropped]
 
     def clear(self) -> None:
         """Nothing more will be suggested."""
         self._running.clear()
         self._ended.clear()
+        self._merits.clear()
 
 
 class _Moment(InMemoryStorage):

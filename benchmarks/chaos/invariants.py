@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -157,8 +158,6 @@ def _count_epochs(victim: Victim, folder: SweepFolder, tally: Tally) -> None:
 
 
 def _look_into_ledger(folder: SweepFolder, tally: Tally) -> None:
-    import json
-
     import optuna
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
@@ -197,10 +196,15 @@ def _look_into_mlflow(folder: SweepFolder, database: Path, tally: Tally) -> None
             )
         )
         running = ask("select name from runs where status in ('RUNNING', 'SCHEDULED')")
-        twice = ask(
-            "select r.name, m.key, m.step, count(*) from metrics m join runs r on r.run_uuid = m.run_uuid "
-            "group by m.run_uuid, m.key, m.step having count(*) > 1"
-        )
+        twice = [
+            (run, *point)
+            for run, *point in ask(
+                "select t.value, m.key, m.step, count(*) from metrics m join tags t on t.run_uuid = m.run_uuid "
+                "where t.key = 'orchestrator.run_id' group by m.run_uuid, m.key, m.step having count(*) > 1"
+            )
+            # Of a trial. The sweep's own run and those of backbones are told each ranking there is, step 0 of each.
+            if run.rpartition("/")[2].isdecimal()
+        ]
     tally.mlflow_runs = tagged.total()
     tally.duplicate_mlflow_runs = tagged.total() - len(tagged)
     tally.duplicate_mlflow_points = len(twice)

@@ -37,7 +37,7 @@ pytestmark = [
 FAKE = {
     "cluster_name": "fake",
     "max_workers": MAX_NODES,
-    "idle_timeout_minutes": 0.2,
+    "idle_timeout_minutes": 0.5,
     "provider": {"type": "fake_multinode", "head_node_id": "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"},
     "available_node_types": {
         "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
@@ -75,7 +75,7 @@ def machine() -> Iterator[Hosts]:
 
 
 def run(hosts: Hosts, command: str, *, check: bool = True) -> tuple[int, str]:
-    done = hosts.run(f". ~/.bashrc; cd {SHARED}; {command} 2>&1", check=check, timeout_s=400)
+    done = hosts.run(f". ~/.bashrc; cd {SHARED}; {command} 2>&1", check=check, timeout_s=900)
     return done.returncode, done.stdout
 
 

@@ -68,7 +68,8 @@ class Cluster:
     def await_nodes(self, num: int, timeout_s: float = 240) -> None:
         deadline = time.monotonic() + timeout_s
         while self.num_nodes() != num:
-            assert time.monotonic() < deadline, self.execute("ray status")
+            logs = "ray status; cd /tmp/ray/session_latest/logs; tail -n 60 monitor.out monitor.log"
+            assert time.monotonic() < deadline, self.hosts.run(f"ssh {HEAD} '. ~/.bashrc; {logs}'", check=False).stdout
             time.sleep(2)
 
     def write_sweep(self, name: str, **changes: Any) -> None:

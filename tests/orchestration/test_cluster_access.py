@@ -183,6 +183,6 @@ def test_nobody_listens(listening: int) -> None:
 def test_something_else_listens(listening: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_access, "_PROBE_S", 0.2)
     with pytest.raises(
-        EnvironmentUnusable, match=r"must be the head of a Ray cluster.*no answer within 0.2 s; its port is"
+        EnvironmentUnusable, match=r"must be the head of a Ray cluster.*no answer within 0.2 s; its port"
     ):
         admit(resolve(f"127.0.0.1:{listening}"), insecure=False)

@@ -109,7 +109,7 @@ def test_a_real_sweep_of_a_backbone_that_works_and_one_that_tells(new_shell: Cal
             "evaluation": None,
         }
     )
-    done = shell.run("sweep", file, "--tracking-uri", f"http://ada:{CANARY}@127.0.0.1:1", "-v")
+    done = shell.run("sweep", file, "--tracking-uri", f"http://ada:{CANARY}@127.0.0.1:1", "-v", timeout_s=400)
     assert done.code == 3, done.err
     trials = shell.sweep().trials.read().to_pylist()
     told = {row["error"] for row in trials if row["state"] == "failed"}

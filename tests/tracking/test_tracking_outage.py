@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 import socket
-import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from made_sweep import BACKBONES, MadeSweep
 from mlflow_server import Server, Wire, answering, free_port
 from read_back import artifacts, held
+from store_faults import DatabaseDeleted, DiskFull, ExperimentDeleted, Fault, NoPlaceForFiles
 from test_tracking_live import VERDICT, check_sweep, write_again
 
 from orchestrator.tracking import Tracker, TrackingSummary, tracker
@@ -158,81 +155,6 @@ def test_a_slow_server_costs_the_sweep_nothing(server: Server, files: Path) -> N
     assert len(driver.said) == 1
 
 
-class Fault:
-    """Something that goes wrong with a SQLite store while a sweep is written to it, and is put right."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def start(self) -> None:
-        """From the beginning."""
-
-    def strike(self) -> None:
-        """In the middle."""
-
-    def mend(self) -> None:
-        """Before the records are replayed."""
-
-
-class DatabaseDeleted(Fault):
-    words = "is gone"
-
-    def strike(self) -> None:
-        shutil.move(self.folder / "mlflow.db", self.folder / "kept.db")
-
-    def mend(self) -> None:
-        shutil.copyfile(self.folder / "kept.db", self.folder / "mlflow.db")
-
-
-class ExperimentDeleted(Fault):
-    words = "mlflow experiments restore --experiment-id"
-
-    def strike(self) -> None:
-        self._client.delete_experiment(self._experiment_id)
-
-    def mend(self) -> None:
-        self._client.restore_experiment(self._experiment_id)
-
-    @property
-    def _client(self) -> Any:
-        from mlflow import MlflowClient
-
-        return MlflowClient(tracking_uri=f"sqlite:///{self.folder}/mlflow.db")
-
-    @property
-    def _experiment_id(self) -> str:
-        return str(self._client.get_experiment_by_name("adapt/digits").experiment_id)
-
-
-class NoPlaceForFiles(Fault):
-    words = "records were refused, the first: configuration of digits"
-
-    def start(self) -> None:
-        (self.folder / "mlartifacts").touch()
-
-    def mend(self) -> None:
-        (self.folder / "mlartifacts").unlink()
-
-
-class DiskFull(Fault):
-    words = "full"
-
-    def start(self) -> None:
-        mounted = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(self.folder)]
-        content = (self.folder / "mlflow.db").read_bytes()
-        if shutil.which("mount") is None or subprocess.run(mounted, capture_output=True).returncode:
-            pytest.skip("a small disk cannot be mounted here")
-        (self.folder / "mlflow.db").write_bytes(content)
-
-    def strike(self) -> None:
-        with contextlib.suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as file:
-            while True:
-                file.write(b"0" * 512)
-
-    def mend(self) -> None:
-        (self.folder / "filler").unlink()
-
-
 @pytest.mark.parametrize("kind", [DatabaseDeleted, ExperimentDeleted, NoPlaceForFiles, DiskFull])
 def test_a_store_that_breaks_midway_is_said_once_and_made_up_for(
     kind: type[Fault], store_uri: str, files: Path, tmp_path: Path
@@ -256,8 +178,7 @@ def test_a_store_that_breaks_midway_is_said_once_and_made_up_for(
         assert {"measures.json", "confusion.json", "pictures/saliency.png"} <= set(artifacts(store_uri, confirmed))
         assert {"report.html", "config/sweep.yaml"} <= set(artifacts(store_uri, f"{sweep.sweep_id}/digits"))
     finally:
-        if isinstance(fault, DiskFull):
-            subprocess.run(["umount", "-l", str(fault.folder)], capture_output=True)
+        fault.clear()
 
 
 def test_a_database_that_comes_back_gets_everything(store_uri: str, files: Path, tmp_path: Path) -> None:
