@@ -97,7 +97,7 @@ def _simulated_nodes(num_nodes: int, cpus: int) -> Iterator[None]:
         for _ in range(num_nodes - 1):
             cluster.add_node(num_cpus=cpus)
         cluster.wait_for_nodes()
-        with connect(cluster.address):
+        with connect(cluster.address, insecure=True):  # of this machine alone
             yield
     finally:
         cluster.shutdown()

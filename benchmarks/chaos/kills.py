@@ -113,11 +113,12 @@ def kill_drivers(
     total = Killed()
     quota = _Quota(num_kills, seed)
     with tempfile.TemporaryDirectory(prefix="chaos") as name, ThreadPoolExecutor(side_by_side) as pool:
-        lanes = [pool.submit(_one_at_a_time, Path(name), quota.take(per_sweep), worker)]
+        lanes = [pool.submit(_one_at_a_time, Path(name), quota, per_sweep, worker)]
         lanes += [pool.submit(_lane, Path(name) / str(lane), quota, per_sweep, worker) for lane in range(side_by_side)]
         for lane in as_completed(lanes):
             total += lane.result()
             say(f"{total.kills.total()} kills in {total.tally.sweeps} sweeps: {total.tally.broken or 'nothing broken'}")
+        total += _lane(Path(name) / "rest", quota, per_sweep, worker)
     total.wall_s = time.monotonic() - begun
     return total
 
@@ -154,8 +155,9 @@ def _lane(folder: Path, quota: _Quota, per_sweep: int, worker: WorkerKind) -> Ki
     return total
 
 
-def _one_at_a_time(folder: Path, when: Sequence[Moment], worker: WorkerKind) -> Killed:
+def _one_at_a_time(folder: Path, quota: _Quota, per_sweep: int, worker: WorkerKind) -> Killed:
     """One sweep with one slot, beside one of the same seed whose driver is left alone."""
+    when = quota.take(per_sweep)
     config = small_sweep(resources={"gpus_per_trial": 0, "max_concurrent": 1})
     places = folder / "untouched", folder / "one"
     for place in places:
@@ -170,6 +172,7 @@ def _one_at_a_time(folder: Path, when: Sequence[Moment], worker: WorkerKind) -> 
             worker=worker,
             check=lambda victim: different.extend(differences(untouched.sweep, victim.sweep)),
         )
+    quota.give_back(len(when) - killed.kills.total())
     if different:
         killed.tally.broken.append(f"not the sweep that nobody touched: {different[:5]}")
     return killed

@@ -21,13 +21,17 @@ from orchestrator.results import rank_sweep, write_ranking
 
 Run = Callable[..., tuple[int, str, str]]
 
+ENDED = "2026-03-01T12:00:00+00:00"
+
 
 @pytest.fixture
 def folder(stored: Path, tmp_path: Path) -> SweepFolder:
     """The finished sweep in a storage folder of its own, to be broken."""
     [finished] = stored.glob("finished-*")
     shutil.copytree(finished, tmp_path / "sweeps" / "mine")
-    return SweepFolder(tmp_path / "sweeps" / "mine")
+    folder = SweepFolder(tmp_path / "sweeps" / "mine")
+    folder.write_facts(folder.read_facts() | {FINISHED_AT: ENDED})
+    return folder
 
 
 def listed(folder: SweepFolder) -> dict[str, Any]:
@@ -47,6 +51,7 @@ def attempts_of(folder: SweepFolder, study: str, number: int, *causes: str | Non
 
 def cut(folder: SweepFolder, keep: int) -> None:
     """As a driver leaves a sweep that was killed after `keep` runs."""
+    folder.write_facts({name: value for name, value in folder.read_facts().items() if name != FINISHED_AT})
     rows = folder.trials.read().to_pylist()[:keep]
     folder.trials.path.unlink()
     folder.trials.append_all(rows)
@@ -97,11 +102,13 @@ def test_no_damage_takes_the_list_down(folder: SweepFolder, run: Run, name: str,
 
 def test_an_end_that_was_written_down_counts(folder: SweepFolder) -> None:
     assert listed(folder) == {"state": "finished", "runs": 16, "planned": 16, "failed": 2, "retried": 0}
-    facts = folder.read_facts()
+    facts = {name: value for name, value in folder.read_facts().items() if name not in (FINISHED_AT, "config")}
+    folder.write_facts(facts)
+    assert overview(folder).state == "finished", "of an earlier version, which wrote down neither"
     folder.write_facts(facts | {"config": "name: x\n"})
     assert overview(folder).state == "interrupted"
     assert "all its runs have ended, and it was not ranked" in overview(folder).detail
-    folder.write_facts(facts | {"config": "name: x\n", FINISHED_AT: "2026-03-01T12:00:00+00:00"})
+    folder.write_facts(facts | {"config": "name: x\n", FINISHED_AT: ENDED})
     assert overview(folder).state == "finished"
     folder.write_facts({"config": "name: x\n", "settings": facts["settings"], "studies": []})
     assert overview(folder).state == "interrupted", "killed before its data was read"
