@@ -84,11 +84,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
             raise self._failure
         if self._limit is not None and len(self._runs) >= self._limit():
             return None
-        for study in self._in_turn():
-            request = study.next()
-            if request is not None:
-                self._runs[trial_id] = request = self._recorder.started(request, study.num_blocks)
-                return request.to_tune()
+        with self._remembering_failure():
+            for study in self._in_turn():
+                request = study.next()
+                if request is not None:
+                    self._runs[trial_id] = request = self._recorder.started(request, study.num_blocks)
+                    return request.to_tune()
         return str(Searcher.FINISHED) if self.is_exhausted else None
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
