@@ -27,6 +27,9 @@ BEAT_S: Final = 2.0
 WATCH_S: Final = 10.0
 """A holder on another host that gives no sign of life for so long is gone."""
 
+_TRIES: Final = 5
+_MOMENT_S: Final = 0.05
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holder:
@@ -75,7 +78,7 @@ class Lease:
         Raises:
             UsageError: another driver holds it.
         """
-        if not _lock(self._descriptor, fcntl.LOCK_EX):
+        if not self._locked():
             raise _held(self._file, _read(self._descriptor))
         before = _read(self._descriptor)
         if before is not None:
@@ -84,6 +87,14 @@ class Lease:
             self.taken_from = before
         self._write(self._mine)
         self._thread.start()
+
+    def _locked(self) -> bool:
+        """Whoever asks for the holder has the lock for a moment: that is no reason to give up."""
+        for _ in range(_TRIES):
+            if _lock(self._descriptor, fcntl.LOCK_EX):
+                return True
+            time.sleep(_MOMENT_S)
+        return False
 
     def give_back(self) -> None:
         """Let the next driver have it at once."""
