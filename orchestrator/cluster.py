@@ -189,11 +189,14 @@ def trial_resources(resources: Resources, demands: Mapping[str, Demand]) -> Call
     from ray.tune import PlacementGroupFactory
 
     same = trial_gpus(resources)
+    made: dict[float, Any] = {}  # Tune keeps a trial's to the end of the sweep: one for all that are alike
 
     def of_trial(config: dict[str, Any]) -> Any:
         demand = demands.get(config["study"])
         gpus = same if demand is None else demand.gpus(FinetuneConfig(**config["config"]))
-        return PlacementGroupFactory([{"CPU": resources.cpus_per_trial, "GPU": gpus}])
+        if gpus not in made:
+            made[gpus] = PlacementGroupFactory([{"CPU": resources.cpus_per_trial, "GPU": gpus}])
+        return made[gpus]
 
     return of_trial
 

@@ -36,7 +36,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         max_retries: how often in a row a run may break without a newly completed epoch and be tried again.
         missed: is told of an epoch that a worker completed and could not report, as `StudyScheduler.replay` is.
         limit: how many runs may be under way, where that changes; None leaves it to the Tuner.
-        say: is told when a run is tried again.
+        say: is told when a run is tried again, and what its worker has to say to a person.
     """
 
     def __init__(
@@ -135,6 +135,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         return True
 
     def _epoch(self, request: RunRequest, result: Mapping[str, Any]) -> None:
+        if result.get("notes"):
+            self._say(f"{request.study} #{request.number}: {result['notes']}")
         self._recorder.epoch(request.study, request.number, result)
         if result.get("val_score") is not None:
             self._studies[request.study].report(request.number, result["epoch"], result["val_score"])

@@ -30,7 +30,7 @@ from orchestrator.redaction import unrevealing
 from orchestrator.request import RunRequest
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.config import EpochMetrics
-from trainables.errors import Diverged, TrainableError
+from trainables.errors import Diverged, OutOfMemory, TrainableError
 from trainables.finetune import Finetuner, default_device
 from trainables.memory_limit import limit_memory
 from trainables.watchdog import Watchdog
@@ -56,6 +56,8 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
             return self._failed(self._refused)
         try:
             return self._watched(self._epoch)
+        except OutOfMemory:
+            raise  # memory that this process cannot give back, or that others need less of later: a new one tries again
         except TrainableError as error:
             # The trial failed, the process did not: it is reported, not raised, and stays warm.
             return self._failed(error)
@@ -68,11 +70,14 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._started = time.perf_counter()
         self._spent_s = 0.0
         self._epochs: list[EpochMetrics] = []
+        self._notes: tuple[str, ...] = ()
         self._run: Run | None = None
         self._refused: TrainableError | None = None
         self._watchdog = Watchdog(request.hung_file, request.epoch_timeout_s)
         try:
             self._watched(self._load)
+        except OutOfMemory:
+            raise
         except TrainableError as error:
             self._refused = error
 
@@ -114,8 +119,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         restored = load_checkpoint(self._request.checkpoint_folder, run)
         self._epochs = list(restored.epochs)
         self._spent_s = restored.facts.get("duration_s", 0.0)
-        if restored.notes:
-            self._request.error_file.write_text("\n".join(restored.notes) + "\n", encoding="utf-8")
+        self._notes = restored.notes
 
     def _failed(self, error: TrainableError) -> dict[str, Any]:
         kind = "diverged" if isinstance(error, Diverged) else type(error).__name__
@@ -141,7 +145,8 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         if done:
             test |= self._evaluate()
             write_whole(Path(self._request.test_file), json.dumps(test))
-        return {**asdict(metrics), **facts, "done": done}
+        notes, self._notes = self._notes, ()
+        return {**asdict(metrics), **facts, "done": done, "notes": "; ".join(notes)}
 
     def _keep(self) -> None:
         """Save the epoch before it is told: what the driver knows is never lost with this process."""
