@@ -297,5 +297,5 @@ def test_report_writes_files_and_mlflow_and_can_be_repeated(
 
 def test_report_of_a_tracking_address_that_cannot_work(stored: Path, run: Run) -> None:
     code, out, err = run("report", "--storage", str(stored), "--tracking-uri", "./mlruns")
-    assert (code, out) == (4, "")
+    assert (code, out) == (2, "")
     assert "sqlite:///" in err
