@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
+from orchestrator.confirming import ConfirmationPlans
 from orchestrator.errors import EnvironmentUnusable
+from orchestrator.folder import SweepFolder
 
 __all__ = ["open_ledger", "require_known", "require_sound", "rows_of"]
 
@@ -101,17 +103,26 @@ def rows_of(table: pa.Table, study: str, *columns: str) -> dict[int, dict[str, A
     return {row["number"]: row for row in rows.to_pylist()}
 
 
-def require_known(study: str, recorded: Collection[int], known: Collection[int]) -> None:
-    """
+def require_known(storage: BaseStorage, folder: SweepFolder, studies: Iterable[str]) -> None:
+    """Compare a ledger with the tables that were written with it, before anything is added to it.
+
     Args:
-        recorded: numbers of a study's runs that the tables have, ended or begun.
-        known: those that the ledger has.
+        studies: keys of the sweep's.
 
     Raises:
-        EnvironmentUnusable: the ledger is not the one that the tables were written with.
+        EnvironmentUnusable: the tables have runs, ended or begun, that the ledger does not know.
     """
-    if unknown := sorted(set(recorded) - set(known)):
-        raise EnvironmentUnusable(
-            f"the ledger must know every recorded run, and it lacks {len(unknown)} of {study} "
-            f"(number {unknown[0]} first): it was cut, or belongs to another sweep; put back a copy of it. {_STILL}"
-        )
+    trials, attempts = folder.trials.read(), folder.attempts.read()
+    ledgers = {study.study_name: study._study_id for study in storage.get_all_studies()}
+    for study in studies:
+        known: set[int] = set()
+        if study in ledgers:
+            known |= ConfirmationPlans(storage, ledgers[study]).all_numbers
+            begun = storage.get_all_trials(ledgers[study], deepcopy=False)
+            known |= {json.loads(trial.user_attrs["run"])["number"] for trial in begun}
+        recorded = rows_of(trials, study).keys() | rows_of(attempts, study).keys()
+        if unknown := sorted(recorded - known):
+            raise EnvironmentUnusable(
+                f"the ledger must know every recorded run, and it lacks {len(unknown)} of {study} "
+                f"(number {unknown[0]} first): it was cut, or belongs to another sweep; put back a copy of it. {_STILL}"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,8 +123,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
         """A worker died. Whether its run is handed out once more: not for ever without progress."""
         cause, epoch, missed = self._recorder.broke(request.study, request.number)
         for row in missed:
-            self._studies[request.study].report(request.number, row["epoch"], row["val_score"])
-            self._missed(request.study, request.number, request.phase, row["epoch"], row["val_score"])
+            self._learn(request, row)
         key = request.study, request.number
         before = self._setbacks.get(key)
         count = before.count + 1 if before is not None and before.epoch == epoch else 1
@@ -137,9 +137,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # ray ships no types
     def _epoch(self, request: RunRequest, result: Mapping[str, Any]) -> None:
         if result.get("notes"):
             self._say(f"{request.study} #{request.number}: {result['notes']}")
+        for row in json.loads(result.get("untold") or "[]"):
+            self._recorder.epoch(request.study, request.number, row)
+            self._learn(request, row)
         self._recorder.epoch(request.study, request.number, result)
         if result.get("val_score") is not None:
             self._studies[request.study].report(request.number, result["epoch"], result["val_score"])
+
+    def _learn(self, request: RunRequest, row: Mapping[str, Any]) -> None:
+        """An epoch that is recorded, and that no report of its own told of."""
+        self._studies[request.study].report(request.number, row["epoch"], row["val_score"])
+        self._missed(request.study, request.number, request.phase, row["epoch"], row["val_score"])
 
     @contextmanager
     def _remembering_failure(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from orchestrator.companions import RandomSlice
 from orchestrator.config import SweepConfig
 from orchestrator.confirming import ConfirmationPlans, asked_runs
 from orchestrator.folder import SweepFolder
-from orchestrator.ledger import require_known, rows_of
+from orchestrator.ledger import rows_of
 from orchestrator.plan import StudyPlan
 from orchestrator.ranking import NoCompletedTrial, choose
 from orchestrator.ranking.study import read_runs
@@ -229,7 +229,6 @@ class Study:
             config = FinetuneConfig(**run["config"])
             self._again.append(self._searched_request(number, run["phase"], config, trial.number))
         self._next_number = max(known, default=-1) + 1
-        require_known(self.key, rows.keys() | rows_of(self._folder.attempts.read(), self.key).keys(), known)
 
     def _random_draw(self, ordinal: int) -> FinetuneConfig:
         """The configuration of a trial of the random slice, whether it has been suggested or not."""

@@ -199,7 +199,7 @@ def run_studies(
     from orchestrator.allocators import make_allocator
     from orchestrator.forgetting import ForgetEnded
     from orchestrator.interrupt import SafePoint, deferred_interrupts
-    from orchestrator.ledger import open_ledger
+    from orchestrator.ledger import open_ledger, require_known
     from orchestrator.restoring import take_over
     from orchestrator.scheduling import StudyScheduler
     from orchestrator.search import StudySearcher
@@ -212,6 +212,7 @@ def run_studies(
     # It logs the traceback of every failed trial, which is in the trial's record and in `runs/`.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     storage = open_ledger(folder.ledger_file, is_new=len(folder.attempts.read()) == 0)
+    require_known(storage, folder, [study.key for study in plan.studies])
     studies = [
         Study(
             study_plan,

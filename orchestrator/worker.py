@@ -71,6 +71,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._spent_s = 0.0
         self._epochs: list[EpochMetrics] = []
         self._notes: tuple[str, ...] = ()
+        self._untold: list[EpochMetrics] = []
         self._run: Run | None = None
         self._refused: TrainableError | None = None
         self._watchdog = Watchdog(request.hung_file, request.epoch_timeout_s)
@@ -120,11 +121,23 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._epochs = list(restored.epochs)
         self._spent_s = restored.facts.get("duration_s", 0.0)
         self._notes = restored.notes
+        # A worker that was cut off may have saved epochs after the driver had looked for the last time.
+        self._untold = [metrics for metrics in restored.epochs if metrics.epoch > self._request.num_known_epochs]
 
     def _failed(self, error: TrainableError) -> dict[str, Any]:
         kind = "diverged" if isinstance(error, Diverged) else type(error).__name__
         epoch = 0 if self._run is None else self._run.epoch
-        return {**self._facts(), "epoch": epoch, "error": f"{kind}: {one_line(str(error))}", "done": True}
+        reason = f"{kind}: {one_line(str(error))}"
+        return {**self._facts(), **self._inherited(), "epoch": epoch, "error": reason, "done": True}
+
+    def _inherited(self) -> dict[str, str]:
+        """What is to be told, once, of the attempt before: texts, as Tune copies a result value by value."""
+        told = {
+            "notes": "; ".join(self._notes),
+            "untold": json.dumps([asdict(metrics) for metrics in self._untold]),
+        }
+        self._notes, self._untold = (), []
+        return told
 
     def _gpu_share(self) -> float:
         """What Ray holds free for this trial; all where it holds no GPU, or nobody asked Ray."""
@@ -145,8 +158,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         if done:
             test |= self._evaluate()
             write_whole(Path(self._request.test_file), json.dumps(test))
-        notes, self._notes = self._notes, ()
-        return {**asdict(metrics), **facts, "done": done, "notes": "; ".join(notes)}
+        return {**asdict(metrics), **facts, **self._inherited(), "done": done}
 
     def _keep(self) -> None:
         """Save the epoch before it is told: what the driver knows is never lost with this process."""

@@ -13,7 +13,7 @@ import optuna
 from orchestrator.allocators import make_allocator
 from orchestrator.config import SweepConfig, sweep_from_mapping
 from orchestrator.folder import SweepFolder
-from orchestrator.ledger import open_ledger
+from orchestrator.ledger import open_ledger, require_known
 from orchestrator.plan import Plan, plan
 from orchestrator.recorder import Listener, Recorder
 from orchestrator.request import RunRequest
@@ -150,6 +150,7 @@ class Twin:
         self.plan = plan(config)
         self.folder = folder or SweepFolder.create(storage, config.name, "name: small\n")
         self.ledger = open_ledger(self.folder.ledger_file, is_new=folder is None)
+        require_known(self.ledger, self.folder, [study.key for study in self.plan.studies])
         self.studies = self.make_studies()
         self.recorder = Recorder(self.folder, listeners)
         self.halving = halving

@@ -50,7 +50,8 @@ class MadeUpWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no types
         done = metrics.epoch >= request.config.max_epochs
         if done:
             write_whole(Path(request.test_file), json.dumps(self._test_row()))
-        return {**asdict(metrics), **self._facts(), "done": done}
+        untold, self._untold = self._untold, []
+        return {**asdict(metrics), **self._facts(), "untold": json.dumps(untold), "done": done}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: Tune's checkpoints are not used."""
@@ -64,6 +65,7 @@ class MadeUpWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no types
             values = read_values(file.path)
             self._epochs = [EpochMetrics(**epoch) for epoch in values["epochs"]]
             self._number = values["number"]
+        self._untold = [asdict(metrics) for metrics in self._epochs[request.num_known_epochs :]]
 
     def _train(self) -> None:
         request, epoch = self._request, len(self._epochs) + 1

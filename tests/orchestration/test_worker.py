@@ -96,6 +96,16 @@ def test_a_disk_without_room_for_checkpoints_costs_the_checkpoints(
     assert read_checkpoint(request_.checkpoint_folder) is None
 
 
+def test_epochs_that_the_driver_has_not_heard_of_are_told_late(request_: RunRequest) -> None:
+    """A worker that is cut off goes on for a while: it may save an epoch after the driver has looked."""
+    first = steps(request_, 2)
+    late, last = steps(request_.again(2, num_known_epochs=1), 1)[0], first[1]
+    assert late["epoch"] == 3
+    [untold] = json.loads(late["untold"])
+    assert untold == {name: last[name] for name in untold}
+    assert untold["epoch"] == 2
+
+
 def test_what_can_never_work_is_reported_by_a_worker_that_lives(request_: RunRequest) -> None:
     deep = replace(request_, config=replace(request_.config, freeze_depth=99))
     [result] = steps(deep, 1)
