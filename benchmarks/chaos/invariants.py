@@ -69,14 +69,17 @@ class Tally:
             self.broken.append(words)
 
 
-def examine(victim: Victim, *, database: Path | None = None, may_fail: Sequence[int] = ()) -> Tally:
+def examine(
+    victim: Victim, *, database: Path | None = None, may_fail: Sequence[int] = (), again_per_attempt: int = 1
+) -> Tally:
     """Look at everything a finished sweep left.
 
     Args:
         database: MLflow's SQLite file; None is the one in the storage folder.
         may_fail: numbers of runs that were made to fail.
+        again_per_attempt: epochs that every attempt beyond the first may have trained once more.
     """
-    tally = tally_of(victim, database=database)
+    tally = tally_of(victim, database=database, again_per_attempt=again_per_attempt)
     folder = victim.sweep
     failed = {key for key, row in _by_key(folder).items() if row["state"] == "failed" and key[1] not in may_fail}
     tally.require(not failed, f"runs failed that nothing was done to: {sorted(failed)}")
@@ -87,12 +90,12 @@ def examine(victim: Victim, *, database: Path | None = None, may_fail: Sequence[
     return tally
 
 
-def tally_of(victim: Victim, *, database: Path | None = None) -> Tally:
+def tally_of(victim: Victim, *, database: Path | None = None, again_per_attempt: int = 1) -> Tally:
     """The records, the ledger, MLflow and the workers' own account of what they did, held against each other."""
     folder = victim.sweep
     tally = Tally(sweeps=1)
     _count_rows(victim, folder, tally)
-    _count_epochs(victim, folder, tally)
+    _count_epochs(victim, folder, tally, again_per_attempt)
     _look_into_ledger(folder, tally)
     _look_into_mlflow(folder, database or victim.storage / "mlflow.db", tally)
     runs = folder.path / "runs"
@@ -129,7 +132,7 @@ def _count_rows(victim: Victim, folder: SweepFolder, tally: Tally) -> None:
     tally.require(tests.keys() == completed and max(tests.values(), default=1) == 1, f"rows of tests: {tests}")
 
 
-def _count_epochs(victim: Victim, folder: SweepFolder, tally: Tally) -> None:
+def _count_epochs(victim: Victim, folder: SweepFolder, tally: Tally, again_per_attempt: int) -> None:
     trained = Counter((line.study, line.number, line.epoch) for line in victim.epochs)
     recorded = Counter((row["study"], row["number"], row["epoch"]) for row in folder.epochs.read().to_pylist())
     tally.epochs_run, tally.epochs_unique, tally.epochs_recorded = trained.total(), len(trained), recorded.total()
@@ -145,7 +148,7 @@ def _count_epochs(victim: Victim, folder: SweepFolder, tally: Tally) -> None:
         whole = list(range(1, row["epochs"] + 1))
         tally.require(epochs == whole, f"{key} has {row['epochs']} epochs and rows of {epochs}")
         again = sum(num - 1 for (*run, _), num in trained.items() if tuple(run) == key)
-        allowed = attempts[key] - 1
+        allowed = again_per_attempt * (attempts[key] - 1)
         tally.require(again <= allowed, f"{key} trained {again} epochs again in {attempts[key]} attempts")
         tally.require(
             row["num_attempts"] == attempts[key], f"{key}: {row['num_attempts']} attempts, and {attempts[key]} rows"
