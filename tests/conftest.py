@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,11 +13,17 @@ import pytest
 from shell import Shell
 from threadpoolctl import threadpool_limits
 
+LONG = "ORCHESTRATOR_TEST_LONG"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start Ray or a server first: with `-n 2` nobody is left alone with a long one at the end."""
     long = {item.path for item in items if item.get_closest_marker("slow") and "trainables" not in item.path.parts}
     items.sort(key=lambda item: item.path not in long)
+    if not os.environ.get(LONG):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason=f"{LONG} is not set"))
 
 
 @pytest.fixture(scope="session", autouse=True)

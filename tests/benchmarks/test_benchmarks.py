@@ -128,6 +128,7 @@ def test_without_a_gpu_its_benchmark_says_so(benchmark: Benchmark) -> None:
     assert benchmark("gpu_step")["skipped"] == "no CUDA device"
 
 
+@pytest.mark.long
 def test_a_plain_search_comes_to_an_answer(benchmark: Benchmark) -> None:
     document = benchmark("time_to_answer", "--quick", "--modes", "plain", "--trials", "1")
     [answer] = document["answers"]["plain"]

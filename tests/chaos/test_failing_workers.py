@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import pytest
@@ -85,7 +84,7 @@ def test_workers_that_memory_has_no_room_for_fail_and_say_so(new_victim: Callabl
     assert "Traceback" not in driver.err
 
 
-@pytest.mark.skipif(not os.environ.get("ORCHESTRATOR_TEST_LONG"), reason="ORCHESTRATOR_TEST_LONG is not set")
+@pytest.mark.long
 def test_a_damaged_checkpoint_costs_one_epoch(new_victim: Callable[..., Victim]) -> None:
     """Real training. Lost: the epoch whose checkpoint was damaged, which is trained again to the same result."""
     config = small_sweep(

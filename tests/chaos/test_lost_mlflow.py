@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +12,7 @@ from benchmarks.chaos.invariants import examine
 from benchmarks.chaos.kills import small_sweep
 from benchmarks.chaos.victim import Victim
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not os.environ.get("ORCHESTRATOR_TEST_LONG"), reason="ORCHESTRATOR_TEST_LONG is not set"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_mlflow_is_brought_up_to_date_after_both_were_killed(new_victim: Callable[..., Victim], tmp_path: Path) -> None:

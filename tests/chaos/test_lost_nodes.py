@@ -60,6 +60,7 @@ def test_trials_of_a_lost_node_go_on_elsewhere(new_victim: Callable[..., Victim]
             )
 
 
+@pytest.mark.long
 def test_a_sweep_survives_the_head_of_its_cluster(new_victim: Callable[..., Victim]) -> None:
     """SIGKILL of the GCS: Ray ends the driver itself, without a word of ours. Lost: an epoch per trial under way."""
     victim = new_victim(
