@@ -7,6 +7,7 @@ node by node, with what is there, what is wanted and the fix.
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
 import time
@@ -96,6 +97,9 @@ class Newcomers:
                 problems, notes = _judge([_ask(question, node) for node in new], question, _ANSWER_WITHIN_S)
         except EnvironmentUnusable as error:
             problems, notes = [str(error)], []
+        except Exception:  # the sweep has ended meanwhile, and Ray with it
+            logging.getLogger(__name__).debug("nodes that joined were not looked at", exc_info=True)
+            return
         for sentence in (*notes, *(f"not fit for trials: {problem}" for problem in problems)):
             self._say(sentence)
 

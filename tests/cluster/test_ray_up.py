@@ -44,6 +44,13 @@ export RAY_raylet_start_wait_time_s=120  # of busy machines
 test -f ~/more && . ~/more
 """
 
+NUM_EPOCHS = 80
+LONG: dict[str, Any] = {
+    # No linear probes: those are trained together and keep no checkpoints.
+    "space": {"base": "default", "freeze_depth": {"choice": [0, 1, 2]}},
+    "budget": {"trials": 6, "random_trials": 6, "max_epochs": NUM_EPOCHS, "grace_epochs": NUM_EPOCHS},
+}
+
 
 class Cluster:
     """Two hosts that `ray up` was run for."""
@@ -72,6 +79,11 @@ class Cluster:
             assert time.monotonic() < deadline, self.hosts.run(f"ssh {HEAD} '. ~/.bashrc; {logs}'", check=False).stdout
             time.sleep(2)
 
+    def lose_worker(self) -> None:
+        """Cut its power, and wait until the head has noticed: else what comes back would pass for what was there."""
+        self.hosts.kill("h2")
+        self.await_nodes(1)
+
     def write_sweep(self, name: str, **changes: Any) -> None:
         sweep: dict[str, Any] = {
             "name": name,
@@ -89,15 +101,15 @@ class Cluster:
         return found
 
     def start(self, name: str) -> subprocess.Popen[str]:
-        """Begin a sweep, and wait until a run on each of the four CPUs has completed two epochs."""
+        """Begin a sweep, and wait until more runs have completed an epoch than one host has CPUs."""
         command = f"cd {SHARED}; python -m orchestrator sweep {name}.yaml --address auto"
         process = self.hosts.start(f". ~/.bashrc; ray exec {self.file} {shlex.quote(command)}")
         deadline = time.monotonic() + 400
         while True:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, list(self.storage.rglob("*"))
-            begun = {file.parent for file in self.storage.glob(f"{name}-*/runs/*/00002-*.safetensors")}
-            if len(begun) == 4:
+            begun = {file.parent for file in self.storage.glob(f"{name}-*/runs/*/*.safetensors")}
+            if len(begun) > 2:
                 return process
             time.sleep(0.2)
 
@@ -194,14 +206,14 @@ def test_a_sweep_by_ray_job_submit(cluster: Cluster) -> None:
 
 
 def test_a_host_dies_mid_sweep_and_comes_back(cluster: Cluster) -> None:
-    cluster.write_sweep("killed", budget={"trials": 6, "random_trials": 6, "max_epochs": 30, "grace_epochs": 30})
+    cluster.write_sweep("killed", **LONG)
     sweep = cluster.start("killed")
     cluster.hosts.kill("h2")
     time.sleep(5)
     cluster.hosts.add("h2", WORKER)
     out, _ = sweep.communicate(timeout=600)
     assert sweep.returncode == 0, out
-    rows = check_epochs(cluster.sweep("killed"), 30)
+    rows = check_epochs(cluster.sweep("killed"), NUM_EPOCHS)
     attempts = cluster.sweep("killed").attempts.read().to_pylist()
     again = {row["number"] for row in attempts if row["attempt"] > 1}
     assert again, "those that were on the host"
@@ -211,7 +223,7 @@ def test_a_host_dies_mid_sweep_and_comes_back(cluster: Cluster) -> None:
 
 def test_the_network_is_cut_mid_sweep(cluster: Cluster) -> None:
     """The host lives on and trains on; what it writes counts no more once another attempt was made."""
-    cluster.write_sweep("cut", budget={"trials": 6, "random_trials": 6, "max_epochs": 30, "grace_epochs": 30})
+    cluster.write_sweep("cut", **LONG)
     sweep = cluster.start("cut")
     cluster.hosts.cut("h2")
     out = ""
@@ -220,14 +232,14 @@ def test_the_network_is_cut_mid_sweep(cluster: Cluster) -> None:
     finally:
         cluster.hosts.cut("h2", back=True)
     assert sweep.returncode == 0, out
-    check_epochs(cluster.sweep("cut"), 30)
+    check_epochs(cluster.sweep("cut"), NUM_EPOCHS)
     assert any(row["attempt"] > 1 for row in cluster.sweep("cut").attempts.read().to_pylist())
     cluster.await_nodes(2)
 
 
 def test_a_host_that_is_not_fit_is_named(cluster: Cluster) -> None:
     """Its own folder in the place of the shared one, another torch, and no data."""
-    cluster.hosts.kill("h2")
+    cluster.lose_worker()
     other = cluster.hosts.home("h2") / "other"
     (other / "torch-9.9.9.dist-info").mkdir(parents=True)
     (other / "torch-9.9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9.9\n")
@@ -248,7 +260,7 @@ def test_a_host_that_is_not_fit_is_named(cluster: Cluster) -> None:
 
 @pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is not installed")
 def test_clocks_that_differ_are_told_and_do_no_harm(cluster: Cluster) -> None:
-    cluster.hosts.kill("h2")
+    cluster.lose_worker()
     (cluster.hosts.home("h2") / "more").write_text(f"export LD_PRELOAD={FAKETIME} FAKETIME=+1h\n")
     cluster.hosts.add("h2", WORKER)
     cluster.await_nodes(2)
