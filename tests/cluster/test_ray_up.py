@@ -264,9 +264,9 @@ def test_clocks_that_differ_are_told_and_do_no_harm(cluster: Cluster) -> None:
     (cluster.hosts.home("h2") / "more").write_text(f"export LD_PRELOAD={FAKETIME} FAKETIME=+1h\n")
     cluster.hosts.add("h2", WORKER)
     cluster.await_nodes(2)
-    cluster.write_sweep("skewed")
+    cluster.write_sweep("skewed", **LONG)
     said = unwrapped(cluster.execute("python -m orchestrator sweep skewed.yaml --address auto"))
     assert f"node {WORKER} (h2): its clock is 3600 s ahead" in said
-    rows = check_epochs(cluster.sweep("skewed"), 2)
+    rows = check_epochs(cluster.sweep("skewed"), NUM_EPOCHS)
     assert {row["node"] for row in rows} == {"h1", "h2"}
     assert all(0 < row["duration_s"] < 600 for row in rows)
