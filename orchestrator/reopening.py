@@ -38,7 +38,7 @@ def reopen(folder: SweepFolder, overrides: Sequence[str] = ()) -> SweepConfig:
             )
     _finish_extension(folder)
     _require_unchanged(folder)
-    return load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}", *overrides])
+    return load_sweep(folder.config_file, [_stored(folder), *overrides])
 
 
 def extend(folder: SweepFolder, overrides: Sequence[str]) -> SweepConfig:

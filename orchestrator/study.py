@@ -107,7 +107,6 @@ class Study:
         self._running: dict[int, _Searched | None] = {}  # by number; None of a confirmation
         self._ordinals: dict[int, int] = {}  # of search trials by number
         self._again: deque[RunRequest] = deque()
-        self._num_suggested = 0
         self._num_ended = 0
         self._num_confirmed = 0  # and what follows confirmations, handed out
         self._confirmations: deque[RunRequest] | None = None  # and what follows them; None before the choice
@@ -123,12 +122,12 @@ class Study:
     @property
     def num_suggested(self) -> int:
         """Search trials handed out, all drivers of the sweep together."""
-        return self._num_suggested
+        return len(self._ordinals)
 
     @property
     def num_handed(self) -> int:
         """Runs handed out, each counted once."""
-        return self._num_suggested + self._num_confirmed
+        return self.num_suggested + self._num_confirmed
 
     def ordinal(self, number: int) -> int | None:
         """Place of a run among the search trials, from 0; None of what follows them."""
@@ -143,7 +142,7 @@ class Study:
         """The next run, or None where one that is still running must end first."""
         if self._again:
             return self._again.popleft()
-        if self._num_suggested < self.num_trials:
+        if self.num_suggested < self.num_trials:
             return self._suggest()
         if self._confirmations is None and not self._is_open and self._num_ended == self.num_trials:
             self._history.clear()
@@ -169,7 +168,7 @@ class Study:
 
     def close(self, *, confirm: bool) -> None:
         """In a race: hand out no more search trials, and then the confirmations or nothing."""
-        self.num_trials, self._is_open, self._is_confirmed = self._num_suggested, False, confirm
+        self.num_trials, self._is_open, self._is_confirmed = self.num_suggested, False, confirm
 
     def report(self, number: int, epoch: int, val_score: float) -> None:
         """Tell Optuna what a running trial reached on validation."""
@@ -189,7 +188,7 @@ class Study:
         self._history.end(searched.ordinal, _STATES[state], value)
 
     def _suggest(self) -> RunRequest:
-        ordinal, number = self._num_suggested, self._next_number
+        ordinal, number = self.num_suggested, self._next_number
         phase: Phase = "random" if ordinal < self.plan.random_trials else self._searched
         drawn, trial = self._history.suggest(ordinal, self._sampler(phase, ordinal), self._space)
         config = self._config.finetune_config(self.plan.backbone.name, drawn, seed=self._seed(ordinal))
@@ -198,7 +197,7 @@ class Study:
         trial_id = self._storage.create_new_trial(self._study_id, trial)
         self._running[number] = _Searched(ordinal=ordinal, trial_id=trial_id)
         self._ordinals[number] = ordinal
-        self._num_suggested, self._next_number = ordinal + 1, number + 1
+        self._next_number = number + 1
         return self._searched_request(number, phase, config, ordinal)
 
     def _searched_request(self, number: int, phase: Phase, config: FinetuneConfig, ordinal: int) -> RunRequest:
@@ -222,7 +221,6 @@ class Study:
                 ordinal=trial.number, trial_id=trial._trial_id, is_told=trial.state.is_finished()
             )
             self._history.add(trial)
-            self._num_suggested += 1
             if row is not None:
                 self.ended(number, row["state"], row["val_score"])
                 continue
