@@ -87,7 +87,7 @@ def _resident_mib() -> float:
 @contextmanager
 def _simulated_nodes(num_nodes: int, cpus: int) -> Iterator[None]:
     """A Ray of several nodes on this machine, joined; the CPUs are Ray's to count, not there."""
-    from orchestrator.cluster import connect
+    from orchestrator.cluster.connection import connect
 
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
     from ray.cluster_utils import Cluster

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.empty_trial import BACKBONES, EmptyWorker, empty_config, empty_facts
 from benchmarks.machine import machine
-from orchestrator.cluster import connect, slots
+from orchestrator.cluster.connection import connect, slots
 from orchestrator.config import resolved_yaml
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import plan

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.capacity import Patience, Slots
-from orchestrator.cluster import connect, measure_demands, need, screen_studies, slots, trial_resources
+from orchestrator.cluster.capacity import Patience, Slots
+from orchestrator.cluster.connection import connect, measure_demands, need, screen_studies, slots, trial_resources
+from orchestrator.cluster.preflight import Newcomers, check_nodes
 from orchestrator.config import SweepConfig
 from orchestrator.disk import require_space
 from orchestrator.errors import EnvironmentUnusable, UsageError
 from orchestrator.folder import SweepFolder
 from orchestrator.packing import Demand
 from orchestrator.plan import Plan
-from orchestrator.preflight import Newcomers, check_nodes
 from orchestrator.recorder import Listener, Recorder
 
 __all__ = ["StudyFacts", "run_studies", "run_sweep"]
@@ -279,7 +279,7 @@ def run_studies(
 
 
 def _watch(config: SweepConfig, folder: SweepFolder, say: Callable[[str], None]) -> Any:
-    from orchestrator.waiting import Waiting
+    from orchestrator.cluster.waiting import Waiting
 
     wanted = need(config.resources)
     return Waiting(Patience(wanted, say), Newcomers(config, folder.path, wanted, say).look)

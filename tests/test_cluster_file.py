@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator.cli import main
-from orchestrator.cluster_file import check_cluster_file, is_cluster_file
+from orchestrator.cluster.config_file import check_cluster_file, is_cluster_file
 from orchestrator.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent

@@ -35,10 +35,7 @@ FORBIDDEN = {
 """Top-level packages that no module of the pattern imports, at its top or inside a function."""
 
 ALLOWED = {
-    "ray": (
-        *("interrupt", "cluster", "doctor.ray_start", "sweep", "worker", "search", "scheduling"),
-        *("forgetting", "capacity", "cluster_access", "cluster_file", "cluster_probe", "preflight", "waiting"),
-    ),
+    "ray": (*("interrupt", "cluster.*", "doctor.ray_start", "sweep", "worker", "search", "scheduling", "forgetting"),),
     "optuna": ("study", "suggestion", "thompson", "sweep", "importance", "ledger", "confirming"),
     "mlflow": ("tracking.*",),
 }

@@ -99,7 +99,7 @@ def validate(
     verbose: Verbose = False,
 ) -> int:
     """Check a sweep file or a cluster file and report everything that is wrong with it."""
-    from orchestrator.cluster_file import check_cluster_file, is_cluster_file, summary
+    from orchestrator.cluster.config_file import check_cluster_file, is_cluster_file, summary
     from orchestrator.config import load_sweep
     from orchestrator.plan import plan
 

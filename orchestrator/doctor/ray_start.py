@@ -26,7 +26,7 @@ _FOLDER: Final = "RAY_TMPDIR"
 
 def ray_starts(subject: Subject) -> Iterator[Finding]:
     """Start a Ray of one's own, or join the cluster, and have it run something."""
-    from orchestrator.cluster import connect
+    from orchestrator.cluster.connection import connect
 
     fix = _fix(subject.address)
     begin = time.perf_counter()
@@ -76,7 +76,7 @@ def _at_work(address: str | None, seconds: float, fix: str) -> Iterator[Finding]
 
 
 def _room(resources: Resources) -> Finding:
-    from orchestrator.cluster import slots
+    from orchestrator.cluster.connection import slots
 
     try:
         return ok("room", f"{slots(resources)} trials at a time")
@@ -86,8 +86,8 @@ def _room(resources: Resources) -> Finding:
 
 def _nodes(subject: Subject) -> Iterator[Finding]:
     """Whether every node has our versions, sees the storage, and has what the sweep names."""
-    from orchestrator.cluster import need
-    from orchestrator.preflight import check_nodes
+    from orchestrator.cluster.connection import need
+    from orchestrator.cluster.preflight import check_nodes
     from orchestrator.stores import storage_folder
 
     # Where no sweep is asked about, nodes are not asked for the weights and data of one.

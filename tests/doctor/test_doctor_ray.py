@@ -26,8 +26,8 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         folders.append(os.environ.get("RAY_TMPDIR", ""))
         yield
 
-    monkeypatch.setattr("orchestrator.cluster.connect", connect)
-    monkeypatch.setattr("orchestrator.cluster.need", lambda resources: None)
+    monkeypatch.setattr("orchestrator.cluster.connection.connect", connect)
+    monkeypatch.setattr("orchestrator.cluster.connection.need", lambda resources: None)
     monkeypatch.setattr(ray_start, "_at_work", lambda *arguments: iter(()))
     return folders
 
@@ -40,7 +40,7 @@ def test_a_ray_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         yield
 
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.setattr("orchestrator.cluster.connect", connect)
+    monkeypatch.setattr("orchestrator.cluster.connection.connect", connect)
     [finding] = ray_starts(Subject())
     assert (finding.status, finding.detail) == ("broken", "cannot start a local Ray: no room")
     assert "RAY_TMPDIR" in finding.fix
@@ -71,7 +71,7 @@ def test_no_room_for_a_trial(joined: list[str], monkeypatch: pytest.MonkeyPatch)
     def slots(resources: Any) -> int:
         raise EnvironmentUnusable("no node can hold a trial of 64 CPU and 0 GPU")
 
-    monkeypatch.setattr("orchestrator.cluster.slots", slots)
+    monkeypatch.setattr("orchestrator.cluster.connection.slots", slots)
     [finding] = ray_starts(Subject(file="quickstart"))
     assert (finding.name, finding.status) == ("room", "broken")
     assert finding.fix
@@ -93,7 +93,7 @@ def test_nodes_that_are_not_fit(joined: list[str], monkeypatch: pytest.MonkeyPat
         return check_nodes
 
     subject = Subject(address="10.0.0.1:6379", overrides=(f"storage={tmp_path}/new",))
-    monkeypatch.setattr("orchestrator.preflight.check_nodes", check(True))
+    monkeypatch.setattr("orchestrator.cluster.preflight.check_nodes", check(True))
     found = list(ray_starts(subject))
     assert [(f.name, f.status, f.detail, f.fix) for f in found] == [
         ("nodes", "broken", "node 10.0.0.2: /data is not there", "copy it there"),
@@ -101,5 +101,5 @@ def test_nodes_that_are_not_fit(joined: list[str], monkeypatch: pytest.MonkeyPat
     ]
     assert asked == [((), True)]  # no sweep was named: its weights are nobody's business
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("orchestrator.preflight.check_nodes", check(False))
+    monkeypatch.setattr("orchestrator.cluster.preflight.check_nodes", check(False))
     assert [f.status for f in ray_starts(subject)] == ["warning", "ok"]

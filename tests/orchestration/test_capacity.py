@@ -11,9 +11,9 @@ import pytest
 import ray
 import yaml
 
-from orchestrator import capacity as module
-from orchestrator.capacity import Growth, Need, NodeType, Patience, Slots, autoscaling_file
-from orchestrator.cluster import connect, trial_gpus
+from orchestrator.cluster import capacity as module
+from orchestrator.cluster.capacity import Growth, Need, NodeType, Patience, Slots, autoscaling_file
+from orchestrator.cluster.connection import connect, trial_gpus
 from orchestrator.config import Resources
 from orchestrator.errors import EnvironmentUnusable
 
@@ -37,7 +37,7 @@ class Nodes:
         self.grown = Growth()
         patch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": num}} for num in self.cpus])
         patch.setattr(ray, "cluster_resources", dict)
-        for name in ("orchestrator.capacity.growth", "orchestrator.cluster.growth"):
+        for name in ("orchestrator.cluster.capacity.growth", "orchestrator.cluster.connection.growth"):
             patch.setattr(name, lambda: self.grown)
 
 
@@ -123,7 +123,7 @@ def test_a_folder_too_long_for_sockets(tmp_path: Path) -> None:
     """In a process of its own: Ray settles its folder once."""
     long = tmp_path / ("x" * 100)
     long.mkdir()
-    code = "from orchestrator.cluster import connect\nwith connect(None): pass"
+    code = "from orchestrator.cluster.connection import connect\nwith connect(None): pass"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"RAY_TMPDIR": str(long), "HOME": str(tmp_path), "PATH": ""},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator import cluster
-from orchestrator.capacity import Need, fit
+from orchestrator.cluster import connection as cluster
+from orchestrator.cluster.capacity import Need, fit
 from orchestrator.config import Resources
 from orchestrator.errors import EnvironmentUnusable
 

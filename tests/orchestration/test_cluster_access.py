@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import cluster_access
-from orchestrator.cluster_access import ClusterAddress, admit, ensure_token, has_token, resolve, token_file
+from orchestrator.cluster import access as cluster_access
+from orchestrator.cluster.access import ClusterAddress, admit, ensure_token, has_token, resolve, token_file
 from orchestrator.errors import EnvironmentUnusable, UsageError
 
 SAME = {"ray": version("ray"), "python": platform.python_version()}

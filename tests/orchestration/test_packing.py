@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twin import small_config
 
-from orchestrator import cluster
+from orchestrator.cluster import connection as cluster
 from orchestrator.config import Resources
 from orchestrator.packing import MARGIN, SHARES, Demand, probed_configs, share
 from trainables.config import FinetuneConfig

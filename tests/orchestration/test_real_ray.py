@@ -22,7 +22,7 @@ from ray.tune.experiment import Trial
 from sabotage import KILLED, RAISES_AT_ITS_START, RAISES_IN_AN_EPOCH, SabotagedWorker
 from twin import made_up_facts, small_config
 
-from orchestrator.cluster import connect, slots
+from orchestrator.cluster.connection import connect, slots
 from orchestrator.config import SweepConfig
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder

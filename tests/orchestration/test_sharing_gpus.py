@@ -15,7 +15,7 @@ import pytest
 from sharing import SharingWorker, broken_study, measure_some
 from twin import made_up_facts, small_config
 
-from orchestrator.cluster import measure_demands, slots
+from orchestrator.cluster.connection import measure_demands, slots
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder
 from orchestrator.plan import plan
@@ -30,7 +30,7 @@ def _ray() -> Iterator[None]:
     """Two GPUs that Ray believes in."""
     import ray
 
-    from orchestrator.cluster import _ENVIRONMENT
+    from orchestrator.cluster.connection import _ENVIRONMENT
 
     folder = Path(tempfile.mkdtemp(prefix="r", dir="/tmp"))
     with pytest.MonkeyPatch.context() as patch:

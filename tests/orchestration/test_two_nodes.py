@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from twin import small_config
 
-from orchestrator.capacity import Growth, Need, NodeType, capacity, largest
-from orchestrator.cluster import connect, need, slots
+from orchestrator.cluster.capacity import Growth, Need, NodeType, capacity, largest
+from orchestrator.cluster.connection import connect, need, slots
+from orchestrator.cluster.node_facts import Question, look_around
+from orchestrator.cluster.preflight import Newcomers, check_nodes, compare
 from orchestrator.config import Resources
 from orchestrator.errors import EnvironmentUnusable
-from orchestrator.node_facts import Question, look_around
-from orchestrator.preflight import Newcomers, check_nodes, compare
 
 OTHER_TORCH = "9.9.9"
 
@@ -132,7 +132,7 @@ def test_what_is_said_of_a_node(change: dict[str, Any], written: bool, said: lis
 
 
 def test_a_node_sees_the_storage_or_says_what_it_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.node_facts._SEEN_WITHIN_S", 0.0)
+    monkeypatch.setattr("orchestrator.cluster.node_facts._SEEN_WITHIN_S", 0.0)
     question = Question(
         distributions=("torch", "no-such-package"),
         storage=str(tmp_path),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from orchestrator.capacity import Need, capacity, growth, largest
-from orchestrator.cluster_access import admit, ensure_token, resolve
+from orchestrator.cluster.access import admit, ensure_token, resolve
+from orchestrator.cluster.capacity import Need, capacity, growth, largest
 from orchestrator.config import Resources, SweepConfig
 from orchestrator.errors import EnvironmentUnusable, one_line
 from orchestrator.packing import Demand, probed_configs

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from orchestrator.capacity import Patience
+from orchestrator.cluster.capacity import Patience
 
 __all__ = ["Waiting"]
 

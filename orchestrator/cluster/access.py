@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.cluster_probe import PATIENCE_S
+from orchestrator.cluster.probe import PATIENCE_S
 from orchestrator.errors import EnvironmentUnusable, UsageError, one_line
 
 __all__ = ["ClusterAddress", "admit", "ensure_token", "has_token", "resolve", "token_file"]
@@ -190,7 +190,7 @@ def _ask(address: ClusterAddress, mode: str) -> dict[str, Any]:
     if mode == "token" and not has_token():
         return {"refused": True}
     env = {name: value for name, value in os.environ.items() if mode == "token" or name != "RAY_AUTH_TOKEN"}
-    command = [sys.executable, "-m", "orchestrator.cluster_probe", str(address)]
+    command = [sys.executable, "-m", "orchestrator.cluster.probe", str(address)]
     try:
         done = subprocess.run(
             command, env=env | {"RAY_AUTH_MODE": mode}, capture_output=True, text=True, timeout=_PROBE_S

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.cluster_node import node_config_problems
+from orchestrator.cluster.node_config import node_config_problems
 from orchestrator.config.yaml_source import Document, Keys, dotted, read_yaml
 from orchestrator.errors import ConfigError, Problem, shown
 from trainables.errors import did_you_mean

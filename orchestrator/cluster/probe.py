@@ -1,4 +1,4 @@
-"""Asks the head of a Ray cluster who it is: ``python -m orchestrator.cluster_probe HOST:PORT``.
+"""Asks the head of a Ray cluster who it is: ``python -m orchestrator.cluster.probe HOST:PORT``.
 
 In a process of its own, as Ray settles once per process whether it shows a token, and waits for minutes where
 something else listens. Prints one JSON object: ``ray`` and ``python`` versions, or ``refused`` for want of the

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator import node_facts
-from orchestrator.capacity import Need, fit
+from orchestrator.cluster import node_facts
+from orchestrator.cluster.capacity import Need, fit
+from orchestrator.cluster.node_facts import Question, look_around
 from orchestrator.config import SweepConfig
 from orchestrator.errors import EnvironmentUnusable, one_line
-from orchestrator.node_facts import Question, look_around
 
 __all__ = ["Newcomers", "check_nodes", "compare"]
 
