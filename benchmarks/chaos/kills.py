@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +110,36 @@ def kill_drivers(
         side_by_side: sweeps at a time.
     """
     begun = time.monotonic()
-    total = Killed()
+    total = _Total(say)
     quota = _Quota(num_kills, seed)
     with tempfile.TemporaryDirectory(prefix="chaos") as name, ThreadPoolExecutor(side_by_side) as pool:
-        lanes = [pool.submit(_one_at_a_time, Path(name), quota, per_sweep, worker)]
-        lanes += [pool.submit(_lane, Path(name) / str(lane), quota, per_sweep, worker) for lane in range(side_by_side)]
-        for lane in as_completed(lanes):
-            total += lane.result()
-            say(f"{total.kills.total()} kills in {total.tally.sweeps} sweeps: {total.tally.broken or 'nothing broken'}")
-        total += _lane(Path(name) / "rest", quota, per_sweep, worker)
-    total.wall_s = time.monotonic() - begun
-    return total
+        lanes = [pool.submit(lambda: total.add(_one_at_a_time(Path(name), quota, per_sweep, worker)))]
+        for lane in range(side_by_side):
+            lanes.append(pool.submit(_lane, Path(name) / str(lane), quota, per_sweep, worker, total))
+        for done in as_completed(lanes):
+            done.result()
+        _lane(Path(name) / "rest", quota, per_sweep, worker, total)
+    total.killed.wall_s = time.monotonic() - begun
+    return total.killed
+
+
+class _Total:
+    """Of the sweeps that have ended, told after each: hours of kills are not lost with the last one."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.killed = Killed()
+        self._say = say
+        self._lock = threading.Lock()
+
+    def add(self, killed: Killed) -> None:
+        with self._lock:
+            self.killed += killed
+            tally = self.killed.tally
+            self._say(
+                f"{self.killed.kills.total()} kills {dict(self.killed.kills)} in {tally.sweeps} sweeps: {tally.runs} "
+                f"runs, {tally.attempts} attempts, {tally.epochs_run} epochs run, {tally.epochs_unique} unique; "
+                f"{tally.broken or 'nothing broken'}"
+            )
 
 
 class _Quota:
@@ -143,16 +162,16 @@ class _Quota:
             self._left += num
 
 
-def _lane(folder: Path, quota: _Quota, per_sweep: int, worker: WorkerKind) -> Killed:
+def _lane(folder: Path, quota: _Quota, per_sweep: int, worker: WorkerKind, total: _Total) -> None:
     """One sweep after another, two trials at a time."""
-    total = Killed()
-    while when := quota.take(per_sweep):
-        place = folder / str(total.tally.sweeps)
+    for number in count():
+        if not (when := quota.take(per_sweep)):
+            return
+        place = folder / str(number)
         place.mkdir(parents=True)
         killed = kill_one(place, small_sweep(), when, worker=worker)
         quota.give_back(len(when) - killed.kills.total())
-        total += killed
-    return total
+        total.add(killed)
 
 
 def _one_at_a_time(folder: Path, quota: _Quota, per_sweep: int, worker: WorkerKind) -> Killed:

@@ -56,6 +56,7 @@ def benchmark(repository: Path, tmp_path: Path) -> Iterator[Benchmark]:
     shutil.rmtree(ray_folder, ignore_errors=True)
 
 
+@pytest.mark.long
 def test_a_fixed_plan_reaches_the_losses_of_a_plain_tune_script(benchmark: Benchmark) -> None:
     # One worker on each side: that takes seconds to load, and these trials do not.
     few = ("--freeze-fracs", "1/3", "--plain-reuses-actors", "--slots", "1")
@@ -109,6 +110,7 @@ def test_a_cached_sweep_has_the_losses_of_an_uncached_one(benchmark: Benchmark) 
     assert probe["step_ratio"] > 2
 
 
+@pytest.mark.long
 def test_steps_are_measured_on_any_device_when_asked_to(benchmark: Benchmark) -> None:
     model = "torchvision/resnet18@random"
     small = ("--device", "cpu", "--quick", "--image-size", "64")

@@ -66,6 +66,7 @@ def test_each_trial_that_goes_wrong_goes_wrong_alone(new_victim: Callable[..., V
     assert error.startswith("timeout: no epoch ended within 20 s (in ")
 
 
+@pytest.mark.long
 def test_workers_that_memory_has_no_room_for_fail_and_say_so(new_victim: Callable[..., Victim]) -> None:
     """Ray ends workers where the machine's memory runs low, which here it always does. Lost: the trials."""
     victim = new_victim(

@@ -8,7 +8,7 @@ from benchmarks.chaos.kills import kill_drivers
 
 pytestmark = pytest.mark.slow
 
-NUM_KILLS = 12
+NUM_KILLS = 8
 """In the long form, `python -m benchmarks.chaos`, it is a hundred."""
 
 
