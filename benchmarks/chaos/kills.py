@@ -114,8 +114,8 @@ def kill_drivers(
     quota = _Quota(num_kills, seed)
     with tempfile.TemporaryDirectory(prefix="chaos") as name, ThreadPoolExecutor(side_by_side) as pool:
         lanes = [pool.submit(lambda: total.add(_one_at_a_time(Path(name), quota, per_sweep, worker)))]
-        for lane in range(side_by_side):
-            lanes.append(pool.submit(_lane, Path(name) / str(lane), quota, per_sweep, worker, total))
+        places = [Path(name) / str(lane) for lane in range(side_by_side)]
+        lanes += [pool.submit(_lane, place, quota, per_sweep, worker, total) for place in places]
         for done in as_completed(lanes):
             done.result()
         _lane(Path(name) / "rest", quota, per_sweep, worker, total)
