@@ -119,7 +119,7 @@ def _ours(trials: int, num_slots: int, storage: Path, *, mlflow: bool) -> dict[s
     planned = plan(config)
     folder = SweepFolder.create(storage, config.name, resolved_yaml(config))
     gauge = _Gauge(num_slots)
-    board = make_board(planned, Console(file=io.StringIO(), width=100), quiet=True)
+    board = make_board(planned, Console(file=io.StringIO(), width=100), "none")
     tracker = _tracker(folder, planned, storage) if mlflow else None
     begun = time.perf_counter()
     run_studies(

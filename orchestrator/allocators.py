@@ -23,15 +23,21 @@ class Allocator(Protocol):
         """A trial or confirmation has ended, and is in the table of trials."""
 
 
-def make_allocator(config: SweepConfig, studies: Sequence[Study], trials: Callable[[], pa.Table]) -> Allocator:
+def make_allocator(
+    config: SweepConfig,
+    studies: Sequence[Study],
+    trials: Callable[[], pa.Table],
+    watch: Callable[[Race], None] = lambda race: None,
+) -> Allocator:
     """As the budget says.
 
     Args:
         studies: in the plan's order.
         trials: reads the finished trials (validation only).
+        watch: is told when a race begins, and what it decides.
     """
     if config.budget.allocation == "race":
-        return Races(studies, seed=config.seed, trials=trials)
+        return Races(studies, seed=config.seed, trials=trials, watch=watch)
     return EqualShares(studies)
 
 
@@ -55,11 +61,20 @@ class Races:
         studies: in the plan's order.
         seed: of the sweep.
         trials: reads the finished trials (validation only).
+        watch: is told when a race begins, and what it decides.
     """
 
-    def __init__(self, studies: Sequence[Study], *, seed: int, trials: Callable[[], pa.Table]) -> None:
+    def __init__(
+        self,
+        studies: Sequence[Study],
+        *,
+        seed: int,
+        trials: Callable[[], pa.Table],
+        watch: Callable[[Race], None] = lambda race: None,
+    ) -> None:
         self._studies = {study.key: study for study in studies}
         self._trials = trials
+        self._watch = watch
         self._ended: defaultdict[str, set[int]] = defaultdict(set)
         by_task: defaultdict[str, list[Study]] = defaultdict(list)
         for study in studies:
@@ -101,3 +116,4 @@ class Races:
                 self._studies[key].close(confirm=True)
         for key in race.looks[-1].dropped if race.looks else ():
             self._studies[key].close(confirm=False)
+        self._watch(race)

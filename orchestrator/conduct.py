@@ -16,16 +16,27 @@ from orchestrator.errors import one_line, redact
 from orchestrator.folder import FINISHED_AT, SweepFolder
 from orchestrator.guard import LowWater, require_lease
 from orchestrator.interrupt import Interrupted, ending_signals
+from orchestrator.kept import model_infos, remove_superseded_models
 from orchestrator.lease import Lease, lease
 from orchestrator.overview import State, overview, resume_command
 from orchestrator.plan import Plan
 from orchestrator.provenance import data_notes, datasets, new_facts, require_same, study_facts, sweep_info
-from orchestrator.ranking import Ranking
+from orchestrator.ranking import Ranking, superseded
 from orchestrator.recorder import Listener
 from orchestrator.results import counted_evaluations, one_thread, rank_sweep, verdict_texts, write_ranking
 from orchestrator.stores import storage_folder, tracking_uri
 from orchestrator.sweep import StudyFacts, run_sweep
-from orchestrator.tracking import Recorded, Status, Tracker, TrackingSummary, model_metrics, replay
+from orchestrator.tracking import (
+    Published,
+    Recorded,
+    Status,
+    Tracker,
+    TrackingSummary,
+    best_metrics,
+    model_metrics,
+    replay,
+)
+from orchestrator.watcher import Watcher
 
 __all__ = ["Outcome", "conduct", "drive", "republish", "resume_command", "storage_folder", "tracking_uri"]
 
@@ -54,6 +65,7 @@ def conduct(
     address: str | None,
     insecure: bool = False,
     listeners: Sequence[Listener],
+    watcher: Watcher | None = None,
     say: Callable[[str], None],
 ) -> Outcome:
     """Run, rank, write and publish. A signal ends the trials and ranks what had finished.
@@ -62,6 +74,7 @@ def conduct(
         address: of a Ray cluster; None starts a local Ray.
         insecure: whether a cluster may be one that lets anybody in.
         listeners: beside MLflow's.
+        watcher: is told where the sweep stands.
         say: is given sentences for the user.
 
     Raises:
@@ -82,6 +95,7 @@ def conduct(
             address=address,
             insecure=insecure,
             listeners=listeners,
+            watcher=watcher,
             say=say,
         )
 
@@ -96,6 +110,7 @@ def drive(
     address: str | None,
     insecure: bool = False,
     listeners: Sequence[Listener],
+    watcher: Watcher | None = None,
     say: Callable[[str], None],
 ) -> Outcome:
     """Run what has not ended of a sweep, and publish it. Raises as `conduct`.
@@ -115,6 +130,7 @@ def drive(
         require_same(facts["studies"], found)
         begun = True
         say(f"results in {folder.path}")
+        (watcher or Watcher()).began(folder, studies)
         for line in data_notes(studies):
             say(line)
         folder.write_facts({**facts, "studies": found})
@@ -136,6 +152,7 @@ def drive(
                 insecure=insecure,
                 listeners=[tracker, *listeners],
                 on_facts=begin,
+                watcher=watcher,
                 checks=[lambda: require_lease(held), LowWater(folder.path)],
                 say=say,
             )
@@ -170,15 +187,15 @@ def _publish(
 ) -> Outcome:
     """Rank what has ended, and tell MLflow. Of a sweep that was not interrupted that is its end."""
     ranking = rank_sweep(folder)
-    more = model_metrics(counted_evaluations(folder), folder.screen.read())
     # Who interrupts a sweep waits: the page is for `report`, or for the sweep's end.
     files = write_ranking(folder, ranking) if interrupted else _artifacts(folder, ranking, say)
-    tracker.publish(ranking.table, verdict_texts(ranking), files, more)
+    tracker.publish(_published(folder, ranking, files, is_interim=interrupted is not None))
     if interrupted is not None:
         summary = tracker.close(timeout_s=_HASTY_FLUSH_S, status="KILLED")
     else:
         summary = tracker.close(timeout_s=_FLUSH_S, status="FINISHED")
         folder.clear_checkpoints()
+        remove_superseded_models(folder)
         folder.write_facts({**folder.read_facts(), FINISHED_AT: datetime.now(UTC).isoformat()})
     return Outcome(folder=folder, ranking=ranking, tracking=summary, interrupted=interrupted)
 
@@ -190,15 +207,29 @@ def republish(folder: SweepFolder, config: SweepConfig, uri: str, say: Callable[
         sweep_info(folder),
         uri,
         Recorded.of(folder),
-        ranking=ranking.table,
-        verdicts=verdict_texts(ranking),
+        _published(folder, ranking, _artifacts(folder, ranking, say)),
         datasets=datasets(folder, config),
-        files=_artifacts(folder, ranking, say),
         status=_status(folder),
-        more=model_metrics(counted_evaluations(folder), folder.screen.read()),
         say=say,
     )
     return Outcome(folder=folder, ranking=ranking, tracking=summary)
+
+
+def _published(folder: SweepFolder, ranking: Ranking, files: dict[str, Path], *, is_interim: bool = False) -> Published:
+    """What MLflow is told of a ranking."""
+    trials = folder.trials.read()
+    with one_thread():
+        out = superseded(trials)
+    return Published(
+        ranking=ranking.table,
+        verdicts=verdict_texts(ranking),
+        files=files,
+        more=model_metrics(counted_evaluations(folder), folder.screen.read()),
+        best=best_metrics(trials.to_pylist()),
+        models={} if is_interim else model_infos(folder, ranking.table),
+        superseded=out,
+        is_interim=is_interim,
+    )
 
 
 def _status(folder: SweepFolder) -> Status | None:

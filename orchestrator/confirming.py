@@ -60,6 +60,14 @@ class ConfirmationPlans:
         """One more than the largest number; 0 where nothing was planned."""
         return max(self.all_numbers, default=-1) + 1
 
+    def planned(self, number: int) -> tuple[PlannedRun, dict[str, Any]] | None:
+        """The run of this number and the configuration that it trains, without its seed; None of a search trial."""
+        for plan in self._plans:
+            for run, taken in _numbered(plan).items():
+                if taken == number:
+                    return run, dict(plan["config"])
+        return None
+
     def numbers(self, config: Mapping[str, Any], runs: Sequence[PlannedRun], free: int) -> dict[PlannedRun, int]:
         """The numbers of `runs` of a configuration: those they were given before, else new ones.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from orchestrator.config import Confirmation
 from orchestrator.errors import EnvironmentUnusable
 
-__all__ = ["low_water", "require_space", "reserve_bytes"]
+__all__ = ["low_water", "require_space", "reserve_bytes", "sweep_bytes"]
 
 MIB: Final = 2**20
 
@@ -27,6 +29,30 @@ def reserve_bytes(total_bytes: int) -> int:
     must stay usable at all: there a tenth of it is kept.
     """
     return min(max(_LEAST_RESERVE, total_bytes // 100), _MOST_RESERVE, total_bytes // 10)
+
+
+class Written(Protocol):
+    """What the runs of a study leave on a disk."""
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Of one run, while it is under way."""
+
+    @property
+    def model_bytes(self) -> int:
+        """Of its network."""
+
+
+def sweep_bytes(studies: Sequence[Written], confirmation: Confirmation, num_slots: int) -> int:
+    """An estimate of the most that a sweep has on its disk at once, beside its records.
+
+    Args:
+        num_slots: runs at a time.
+    """
+    checkpoints = num_slots * max(study.checkpoint_bytes for study in studies)
+    # Networks of confirmations that end together, and MLflow's copy of the one that stays.
+    copies = min(confirmation.seeds, num_slots) + 1 if confirmation.keep_model else 0
+    return checkpoints + copies * sum(study.model_bytes for study in studies)
 
 
 def require_space(folder: Path, needed_bytes: int, what: str) -> None:

@@ -2,59 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from orchestrator.availability import unobtainable
 from orchestrator.config import SweepConfig, sweep_from_mapping
-from orchestrator.config.yaml_source import parse_yaml, plain_value
-from orchestrator.errors import one_line
+from orchestrator.config.placing import placed_data
+from orchestrator.config.yaml_source import parse_yaml
+from orchestrator.hardware import Hardware
+from orchestrator.offers import Offer
 from orchestrator.plan import Plan, plan
 from orchestrator.plan_table import duration
-from trainables.catalog import lookup
+from orchestrator.sweep_file import render
 from trainables.config import TaskSpec
 
-__all__ = ["DEFAULT_BACKBONES", "FirstSweep", "Offer", "cost_text", "first_sweep", "offers"]
+__all__ = ["FirstSweep", "cost_text", "first_sweep"]
 
-DEFAULT_BACKBONES: Final = {
-    "image": (
-        "timm/tf_efficientnet_lite0",
-        "timm/tf_efficientnet_lite1",
-        "torchvision/mobilenet_v3_small",
-        "timm/tf_efficientnet_lite0@random",
-    ),
-    "text": (
-        "hf/sentence-transformers/all-MiniLM-L6-v2@pypi",
-        "hf/distilbert/distilbert-base-uncased",
-        "hf/sentence-transformers/all-MiniLM-L6-v2@random",
-    ),
-    "audio": ("hf/facebook/wav2vec2-base", "hf/facebook/wav2vec2-base@random"),
-}
-"""Small ones, with an untrained control each."""
+_LONGEST_S: Final = 3600.0
+"""Estimate beyond which less is suggested: a first answer is wanted within the hour."""
 
-_LONGEST_S: Final = 4 * 3600
-"""Estimate beyond which fewer training samples are suggested."""
+_SHORT_S: Final = 1200.0
+"""Estimate up to which more trials are suggested."""
 
+_SMALLER_PX: Final = 128
 _FEWER: Final = (5000, 2000, 1000)
 _LEAST_VAL: Final = 500
 _STEPS: Final = 150
 """Optimizer steps that a trial should have at least, within its bounds of epochs."""
 
-_TRIALS, _RANDOM, _SEEDS = 8, 5, 3
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_./~@][\w./~@+-]*")
+_MOST_EPOCHS: Final = 20
+_SPENDING: Final = ((24, 8), (16, 6), (8, 5))
+"""Trials, and how many of them are random, the most first."""
 
+_SEEDS: Final = 3
+_CHEAP: Final = {"perturbations": "all", "num_perturbed": 100, "num_attacked": 0, "num_drifted": 64}
+"""What is measured of confirmations where all of it would take longer than the search."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Offer:
-    """A backbone with what stands in its way here."""
-
-    name: str
-    why_not: str | None = None
-    """Why its checkpoint cannot be had; None where nothing is known to be missing."""
+_KINDS: Final = {
+    "classification": "one label each; multilabel and regression are the other kinds",
+    "multilabel": "any number of labels each",
+    "regression": "a number each",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,89 +58,121 @@ class FirstSweep:
     left_out: tuple[Offer, ...]
     """Backbones that the file has as comments."""
 
+    missing: tuple[Offer, ...]
+    """Backbones that the file ranks although they cannot be had here: there is no other."""
 
-def offers(modality: str, asked: Sequence[str] = ()) -> tuple[Offer, ...]:
-    """The backbones `asked` for, else the usual ones of a modality, and what is missing for each.
 
-    Raises:
-        UnknownName: one of those asked for is no backbone.
-    """
-    names = asked or DEFAULT_BACKBONES[modality]
-    return tuple(Offer(name=name, why_not=unobtainable(lookup(name))) for name in names)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Size:
+    """How much is trained."""
+
+    task: TaskSpec
+    is_cheap: bool = False
+    spending: tuple[int, int] = _SPENDING[-1]
 
 
 def first_sweep(
-    task: TaskSpec, backbones: Sequence[Offer], *, num_pool: int, found: Sequence[str], file: str
+    task: TaskSpec,
+    backbones: Sequence[Offer],
+    *,
+    num_left: int,
+    found: Sequence[str],
+    file: str,
+    hardware: Hardware,
+    resize: bool = False,
+    is_unbalanced: bool = False,
+    comments: Mapping[str, str] | None = None,
 ) -> FirstSweep:
     """The sweep to begin with, and its file.
 
     Args:
-        task: what to adapt to; its split sizes are filled in where they are None and `num_pool` can pay.
+        task: what to adapt to, with the sizes of its held-out splits; `num_left` is filled in where it asks for
+            no number of training samples.
         backbones: those that cannot be had become comments, unless none can be had.
-        num_pool: samples that the splits which are not given are taken from.
+        num_left: samples that the held-out splits leave to train on.
         found: lines on the data, for the head of the file.
         file: what the file will be called.
+        hardware: that the sweep shall end on within the hour.
+        resize: whether images may get another size than each checkpoint's own.
+        is_unbalanced: whether rare classes shall count as much as the others in the loss.
+        comments: what is said behind keys of the task, beside the usual.
     """
     usable = [offer for offer in backbones if offer.why_not is None]
     # A file without backbones would not load: then all stay, and their comments say what they need.
     kept = usable or list(backbones)
-    task, left = _split(task, num_pool)
-    mapping = _mapping(task, [offer.name for offer in kept])
-    planned = plan(sweep_from_mapping(mapping))
-    for fewer in _FEWER:
-        if task.num_train is None or task.num_train <= fewer or not _too_long(planned):
-            continue
-        num_val = None if task.num_val is None else min(task.num_val, max(fewer // 2, _LEAST_VAL))
-        task = replace(task, num_train=fewer, num_val=num_val)
-        mapping = _mapping(task, [offer.name for offer in kept])
-        planned = plan(sweep_from_mapping(mapping))
-    left_out = tuple(offer for offer in backbones if offer not in kept)
-    head = [
-        f"A first sweep on {task.name}. What it will do:  python -m orchestrator sweep {file} --plan",
-        f"Run it:  python -m orchestrator sweep {file}",
-        "",
-        *found,
-    ]
-    text = _render(mapping, kept, left_out, head, _comments(task, left, planned))
+    names = [offer.name for offer in kept]
+    whole = replace(task, num_train=num_left) if task.num_train is None and num_left > 0 else task
+    fixed = {"class_weight": "balanced"} if is_unbalanced else {}
+
+    def planned(size: _Size) -> Plan:
+        return plan(sweep_from_mapping(_mapping(size, names, fixed)))
+
+    # The first that fits, else the smallest.
+    for size in _sizes(whole, resize=resize):
+        if _seconds(planned(size), hardware) <= _LONGEST_S:
+            break
+    more = (replace(size, spending=spending) for spending in _SPENDING)
+    size = next((one for one in more if _seconds(planned(one), hardware) <= _SHORT_S), size)
+    mapping = _mapping(size, names, fixed)
+    planned_size = planned(size)
+    text = render(
+        _head(planned_size, file, hardware, found),
+        str(mapping.pop("name")),
+        mapping.pop("tasks")[0],
+        [(name, why) for name, why in _listed(mapping.pop("backbones"), kept, backbones)],
+        mapping,
+        {**_comments(size, whole, num_left, planned_size), **(comments or {})},
+    )
     return FirstSweep(
-        text=text, config=sweep_from_mapping(parse_yaml(text, "new").value), plan=planned, left_out=left_out
+        text=text,
+        config=sweep_from_mapping(parse_yaml(text, "new").value),
+        plan=planned_size,
+        left_out=tuple(offer for offer in backbones if offer not in kept),
+        missing=() if usable else tuple(kept),
     )
 
 
-def _split(task: TaskSpec, num_pool: int) -> tuple[TaskSpec, int]:
-    """The task with explicit sizes, and how many samples are left to train on."""
-    num_test = 0 if task.test_data is not None else task.num_test or 0
-    num_val = 0 if task.val_data is not None else task.num_val or 0
-    left = num_pool - num_test - num_val
-    return (replace(task, num_train=left) if task.num_train is None and left > 0 else task), left
+def _sizes(task: TaskSpec, *, resize: bool) -> Iterator[_Size]:
+    """From all that there is to what ends soon."""
+    yield _Size(task=task)
+    yield _Size(task=task, is_cheap=True)
+    if resize and task.modality == "image" and task.image_size is None:
+        task = replace(task, image_size=_SMALLER_PX)
+        yield _Size(task=task)
+        yield _Size(task=task, is_cheap=True)
+    for fewer in _FEWER:
+        if task.num_train is not None and task.num_train > fewer:
+            num_val = None if task.num_val is None else min(task.num_val, max(fewer // 2, _LEAST_VAL))
+            yield _Size(task=replace(task, num_train=fewer, num_val=num_val), is_cheap=True)
 
 
-def _too_long(planned: Plan) -> bool:
-    return planned.compute_s is None or planned.compute_s > _LONGEST_S
+def _seconds(planned: Plan, hardware: Hardware) -> float:
+    return math.inf if planned.compute_s is None else planned.compute_s / hardware.speed
 
 
-def _mapping(task: TaskSpec, backbones: Sequence[str]) -> dict[str, Any]:
+def _mapping(size: _Size, backbones: Sequence[str], fixed: Mapping[str, Any]) -> dict[str, Any]:
     """The sweep as its file will have it."""
+    task = size.task
     batch = _batch_size(task.num_train)
-    epochs = 3 if task.num_train is None else min(max(math.ceil(_STEPS * batch / task.num_train), 3), 20)
+    epochs = 3 if task.num_train is None else min(max(math.ceil(_STEPS * batch / task.num_train), 3), _MOST_EPOCHS)
     defaults = asdict(TaskSpec(name=task.name))
     always = ("name", "data", "kind", "modality", "num_train")
     said = {key: value for key, value in asdict(task).items() if key in always or value != defaults[key]}
+    trials, random_trials = size.spending
     return {
         "name": task.name,
         "tasks": [{key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}],
         "backbones": list(backbones),
         "space": "default",
-        "finetune": {"batch_size": batch},
+        "finetune": {"batch_size": batch, **fixed},
         "budget": {
-            "trials": _TRIALS,
-            "random_trials": _RANDOM,
+            "trials": trials,
+            "random_trials": random_trials,
             "max_epochs": epochs,
             "grace_epochs": max(epochs // 3, 1),
         },
         "confirmation": {"seeds": _SEEDS},
-        "storage": "sweeps",
-        "seed": 0,
+        **({"evaluation": _CHEAP} if size.is_cheap else {}),
     }
 
 
@@ -162,79 +183,62 @@ def _batch_size(num_train: int | None) -> int:
     return min(32, 1 << int(math.log2(max(num_train // 8, 1))))
 
 
-def _comments(task: TaskSpec, left: int, planned: Plan) -> dict[str, str]:
-    """What is said behind a key of the file."""
+def _head(planned: Plan, file: str, hardware: Hardware, found: Sequence[str]) -> list[str]:
+    return [
+        f"Which pretrained backbone adapts best to {planned.name}?",
+        "",
+        f"  python -m orchestrator sweep {file}          {cost_text(planned, hardware)}",
+        f"  python -m orchestrator sweep {file} --plan   what it will do; starts nothing",
+        "",
+        "Found in the data:",
+        *(f"  {line}" for line in found),
+    ]
+
+
+def _listed(names: Sequence[str], kept: Sequence[Offer], backbones: Sequence[Offer]) -> Iterator[tuple[str, str]]:
+    why_not = {offer.name: offer.why_not or "" for offer in kept}
+    yield from ((name, why_not[name]) for name in names)
+    yield from ((f"# {offer.name}", offer.why_not or "") for offer in backbones if offer not in kept)
+
+
+def _comments(size: _Size, whole: TaskSpec, left: int, planned: Plan) -> dict[str, str]:
+    """What is said behind a key of the file, or above a block."""
+    task = size.task
     fewer = f"of {left:,}, to begin with; null takes all" if task.num_train and task.num_train < left else ""
+    smaller = task.image_size != whole.image_size
     return {
-        "kind": "classification, multilabel or regression",
-        "image_size": "pixels; left out, each checkpoint's own size",
+        "tasks:": "What to adapt to.",
+        "backbones:": "What is ranked: source/architecture[@weights]. @random shows what pretraining is worth.",
+        "data": "" if placed_data(task.data) == task.data else "relative to where the command is run",
+        "kind": _KINDS[task.kind],
+        "image_size": "pixels, to be quick; left out, each checkpoint's own" if smaller else "pixels a side",
         "max_length": "tokens that texts are cut to",
         "max_duration_s": "seconds that sounds are cut to",
-        "num_train": fewer or "labelled samples to learn from",
-        "num_val": "chooses",
-        "num_test": "only measures",
+        "num_train": fewer or "samples to learn from",
+        "num_val": "choose the configuration",
+        "num_test": "only measure",
         "on_bad_sample": "samples that cannot be read are left out and counted",
+        "space:": "What each trial samples: frozen blocks, learning rates, weight decay. `schema` has all that can be.",
         "batch_size": "anything else that is not searched goes here",
-        "trials": "configurations per backbone",
-        "random_trials": "of which drawn at random; the others are searched",
+        "class_weight": "rare classes count as much in the loss as frequent ones",
+        "budget:": f"For each backbone; {planned.runs} runs in all.",
+        "trials": "configurations that are tried",
+        "random_trials": "of which drawn at random; the others follow what was learned",
         "max_epochs": "passes over the training samples",
-        "grace_epochs": "passes before a searched trial may be stopped",
-        "seeds": "fresh ones for the chosen configuration: these scores are ranked",
-        "space": "python -m orchestrator sweep --print-config shows what it samples",
-        "backbones": f"{planned.runs} runs in all",
+        "grace_epochs": "passes before a trial that is not a random one may be stopped",
+        "seeds": "trainings of the chosen configuration, whose test scores are ranked",
+        "evaluation:": "What is measured of these beside the score; few samples, to be quick.",
+        "num_perturbed": "test samples that are perturbed (noise and the like)",
+        "num_attacked": "that FGSM and PGD attack",
+        "num_drifted": "whose features are compared before and after",
     }
 
 
-def _render(
-    mapping: Mapping[str, Any],
-    kept: Sequence[Offer],
-    left_out: Sequence[Offer],
-    head: Sequence[str],
-    comments: Mapping[str, str],
-) -> str:
-    lines = [f"# {one_line(line)}".rstrip() for line in head]
-    pair = _pair_writer(comments)
-    lines += ["", pair("name", mapping["name"], ""), "", "# What to adapt to.", "tasks:"]
-    for index, (key, value) in enumerate(mapping["tasks"][0].items()):
-        lines.append(pair(key, value, "    " if index else "  - "))
-    lines += [
-        "",
-        "# What is ranked, as source/architecture[@weights]; `@random` is an untrained control.",
-        "backbones:",
-    ]
-    lines += [f"  - {_value(offer.name)}" + (f"  # {offer.why_not}" if offer.why_not else "") for offer in kept]
-    lines += [f"  # - {_value(offer.name)}  # {offer.why_not}" for offer in left_out]
-    for key in ("space", "finetune", "budget", "confirmation", "storage", "seed"):
-        value = mapping[key]
-        if isinstance(value, Mapping):
-            lines += ["", f"{key}:", *(pair(name, item, "  ") for name, item in value.items())]
-        else:
-            lines += ["", pair(key, value, "")]
-    return "\n".join(lines) + "\n"
-
-
-def _pair_writer(comments: Mapping[str, str]) -> Callable[[str, Any, str], str]:
-    def pair(key: str, value: Any, indent: str) -> str:
-        text = f"{indent}{key}: {_value(value)}"
-        return f"{text}  # {comments[key]}" if comments.get(key) else text
-
-    return pair
-
-
-def _value(value: Any) -> str:
-    """A value on one line, quoted where YAML would read something else."""
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, str):
-        is_plain = _PLAIN.fullmatch(value) and plain_value(value) == value
-        return value if is_plain else json.dumps(value, ensure_ascii=False)
-    return json.dumps(value)
-
-
-def cost_text(planned: Plan) -> str:
-    """``about 3 h on one CPU core``, or that it is not known."""
+def cost_text(planned: Plan, hardware: Hardware) -> str:
+    """``about 25 min on 2 CPU cores``, or that it is not known."""
     if planned.compute_s is None:
-        return "of unknown cost until the backbones are built"
-    return f"about {duration(planned.compute_s)} on one CPU core, one after another"
+        return "how long is not known until the backbones are built"
+    if hardware.num_gpus:
+        alone = f"about {duration(planned.compute_s)} on one CPU core"
+        return f"{alone}, and a small part of that on {replace(hardware, num_cores=0)}"
+    return f"about {duration(planned.compute_s / hardware.speed)} on {hardware}"

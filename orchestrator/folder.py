@@ -40,9 +40,10 @@ class SweepFolder:
     ``screen.arrows``       what frozen features foretold before the first trial (`SCREEN`)
     ``evaluations/``        confusion matrices and notes of confirmations
     ``pictures/``           figures of confirmations, a folder for each
+    ``models/``             the tuned network of each study, ready to predict, by place of the study and number
     ``runs/``               what workers leave for the driver to collect; of a run under way its checkpoints
     ``lease.json``          who drives the sweep
-    ``ranking.*``           csv, json and parquet
+    ``ranking.*``           md, csv, json and parquet
     ======================  =========================================================
     """
 
@@ -111,6 +112,10 @@ class SweepFolder:
         """Where the worker of this run leaves its test measurement."""
         again = "" if attempt == 1 else f"-{attempt}"
         return self.path / "runs" / f"{study_index:02d}-{number:05d}{again}.json"
+
+    def model_folder(self, study_index: int, number: int) -> Path:
+        """Where the worker of this run leaves the trained network."""
+        return self.path / "models" / f"{study_index:02d}" / f"{number:05d}"
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Keep what was known at the start."""

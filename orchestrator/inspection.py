@@ -108,6 +108,7 @@ def inspect_study(config: SweepConfig, spec: TaskSpec, backbone_name: str) -> di
         "digest": task.digest,
         "input": _input(spec, task.preprocessing),
         "checkpoint_bytes": checkpoint_bytes(whole.num_params_trainable, "adamw"),
+        "model_bytes": _bytes(whole.backbone),
         "weights_digest": "" if backbone.spec.weights == RANDOM else weights_digest(backbone),
         "weights_revision": backbone.revision,
         "notes": task.notes,

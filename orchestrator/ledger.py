@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +17,10 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from orchestrator.confirming import ConfirmationPlans
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder
+from orchestrator.request import Phase
+from trainables.config import FinetuneConfig
 
-__all__ = ["open_ledger", "require_known", "require_sound", "rows_of"]
+__all__ = ["Meant", "meant", "open_ledger", "require_known", "require_sound", "rows_of"]
 
 _LOCKS: Final = (".lock", ".lock.rename")
 _STILL: Final = "What was recorded can still be ranked: python -m orchestrator report"
@@ -48,6 +51,34 @@ def open_ledger(file: Path, *, is_new: bool) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(file)))
     except (ValueError, KeyError, AssertionError, TypeError) as error:
         raise _damaged(file, str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Meant:
+    """What a run was to be, as it was written down before anybody trained it."""
+
+    phase: Phase
+    config: FinetuneConfig
+    train_frac: float = 1.0
+
+
+def meant(file: Path, study: str, number: int) -> Meant | None:
+    """What one run was to be; None where the ledger is missing, unreadable, or does not say. Nothing is changed, and
+    a driver may be writing."""
+    if not file.exists():
+        return None
+    try:
+        storage = JournalStorage(JournalFileBackend(str(file)))
+        study_id = storage.get_study_id_from_name(study)
+        if found := ConfirmationPlans(storage, study_id).planned(number):
+            run, config = found
+            repeated = FinetuneConfig(**{**config, "seed": run.seed})
+            return Meant(phase=run.phase, config=repeated, train_frac=run.train_frac)
+        runs = (json.loads(trial.user_attrs["run"]) for trial in storage.get_all_trials(study_id, deepcopy=False))
+        own = next((run for run in runs if run["number"] == number), None)
+    except (ValueError, KeyError, AssertionError, TypeError, OSError):
+        return None
+    return own and Meant(phase=own["phase"], config=FinetuneConfig(**own["config"]))
 
 
 def require_sound(file: Path, *, is_new: bool) -> None:

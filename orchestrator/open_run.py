@@ -72,6 +72,7 @@ def started_row(run: OpenRun) -> dict[str, Any]:
         "num_blocks": run.num_blocks,
         "freeze_frac": start / run.num_blocks,
         "train_frac": request.train_frac,
+        "started_at": run.started_at,
         "attempt": run.num_attempts,
         "cause": run.cause,
     }

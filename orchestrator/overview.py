@@ -17,9 +17,10 @@ from orchestrator.folder import FINISHED_AT, SweepFolder
 from orchestrator.lease import holder_of
 from orchestrator.progress import StudyProgress, study_progress
 from orchestrator.records import RESUMED
+from orchestrator.request import study_key
 from orchestrator.results import one_thread
 
-__all__ = ["Overview", "State", "overview", "resume_command", "retried_runs"]
+__all__ = ["Overview", "State", "command_on", "overview", "ranked_places", "resume_command", "retried_runs"]
 
 State = Literal["running", "interrupted", "finished", "unknown", "damaged"]
 
@@ -65,9 +66,14 @@ def overview(folder: SweepFolder) -> Overview:
 
 def resume_command(folder: SweepFolder) -> str:
     """What goes on with a sweep that was stopped, as it is typed here."""
+    return command_on(folder, "resume")
+
+
+def command_on(folder: SweepFolder, verb: str) -> str:
+    """A command on this sweep, as it is typed here."""
     storage = folder.path.parent
     where = "" if storage == Path("sweeps").resolve() else f" --storage {shlex.quote(str(storage))}"
-    return f"python -m orchestrator resume {folder.sweep_id}{where}"
+    return f"python -m orchestrator {verb} {folder.sweep_id}{where}"
 
 
 def retried_runs(attempts: pa.Table) -> frozenset[tuple[str, int]]:
@@ -115,11 +121,21 @@ def _state(folder: SweepFolder, facts: Mapping[str, Any], progress: Sequence[Stu
 
 def _leader(folder: SweepFolder) -> str:
     """Read from the ranking's file: computing it anew for every sweep would take too long."""
+    leaders = (study.partition(":") for study, rank in ranked_places(folder).items() if rank == 1)
+    return ", ".join(f"{backbone} ({task})" for task, _, backbone in leaders) or "-"
+
+
+def ranked_places(folder: SweepFolder) -> dict[str, int | None]:
+    """Study -> its place in the newest ranking that was written, None where it has none; empty before the first.
+
+    Raises:
+        OrchestratorError: the ranking's file is damaged.
+    """
     file = folder.path / "ranking.json"
     if not file.exists():
-        return "-"
+        return {}
     try:
         ranking = json.loads(file.read_text(encoding="utf-8"))["ranking"]
-        return ", ".join(f"{row['backbone']} ({row['task']})" for row in ranking if row["rank"] == 1) or "-"
+        return {study_key(row["task"], row["backbone"]): row["rank"] for row in ranking}
     except (ValueError, KeyError, TypeError) as error:
         raise OrchestratorError(f"{file} is damaged; write it anew with: python -m orchestrator report") from error

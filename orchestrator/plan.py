@@ -9,19 +9,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from orchestrator.config import Allocation, SweepConfig
 from orchestrator.plan_cache import Boundary
-from orchestrator.plan_cost import block_flops, cache_bytes, step_flops, study_boundaries, study_epochs
+from orchestrator.plan_cost import (
+    FLOPS_PER_S,
+    block_flops,
+    cache_bytes,
+    measured_samples,
+    step_flops,
+    study_boundaries,
+    study_epochs,
+    trained_on,
+)
+from orchestrator.plan_notes import notes
 from orchestrator.request import study_key
 from trainables.catalog import BackboneSpec, lookup
 from trainables.config import TaskSpec
 
 __all__ = ["Plan", "StudyPlan", "plan", "plan_to_dict"]
-
-ASSUMED_FLOPS_PER_S: Final = 20e9
-"""Sustained float32 FLOPs per second of one trial: about what one CPU core reaches on convolutions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,12 +62,20 @@ class StudyPlan:
     eval_flops: float | None
     """Of the validation after every epoch, without the cache."""
 
+    measure_flops: float | None
+    """Of the test scores of all runs, and of what is measured of confirmations, without explanations."""
+
     cache_bytes: tuple[int, ...] | None
     """Size of the cached activations behind block 0, 1, ... for the training, validation and (where
     its size is given) test samples."""
 
     boundaries: tuple[Boundary, ...] | None
     """What may be cached behind the depths that the space may draw."""
+
+    @property
+    def flops(self) -> float | None:
+        """Of training, validation and measuring, without the cache."""
+        return _total([self.train_flops, self.eval_flops, self.measure_flops])
 
     @property
     def saved_flops(self) -> float | None:
@@ -136,6 +151,15 @@ class Plan:
         return _total(study.eval_flops for study in self.studies)
 
     @property
+    def measure_flops(self) -> float | None:
+        return _total(study.measure_flops for study in self.studies)
+
+    @property
+    def flops(self) -> float | None:
+        """Of training, validation and measuring, without the cache."""
+        return _total(study.flops for study in self.studies)
+
+    @property
     def saved_flops(self) -> float | None:
         return _total(study.saved_flops for study in self.studies)
 
@@ -149,26 +173,30 @@ class Plan:
 
     @property
     def compute_s(self) -> float | None:
-        """Seconds of training and validation, one run after another, at `flops_per_s` and with the cache."""
+        """Seconds of training, validation and measuring, one run after another, at `flops_per_s` and with the cache."""
         return _total(self.seconds(study) for study in self.studies)
 
     def seconds(self, study: StudyPlan) -> float | None:
         """The part of `compute_s` that is one study's."""
-        flops = _total([study.train_flops, study.eval_flops])
+        flops = study.flops
         if flops is None or study.saved_flops is None or study.moving_s is None:
             return None
         return (flops - study.saved_flops) / self.flops_per_s + study.moving_s
 
 
-def plan(config: SweepConfig, *, flops_per_s: float = ASSUMED_FLOPS_PER_S) -> Plan:
+def plan(config: SweepConfig, *, flops_per_s: float | None = None) -> Plan:
     """Cross the tasks with the backbones: one study each, all with the same budget.
 
     Args:
-        flops_per_s: throughput of one trial, > 0, that seconds are estimated with.
+        flops_per_s: throughput of one trial, > 0, that seconds are estimated with; None is that of one CPU core
+            (`orchestrator.plan_cost.FLOPS_PER_S`).
 
     Raises:
         ValueError: `flops_per_s` is not positive.
     """
+    if flops_per_s is None:
+        # One modality per sweep; what only the built backbone knows is taken for images.
+        flops_per_s = FLOPS_PER_S[lookup(config.backbones[0]).modality or "image"]
     if not flops_per_s > 0:
         raise ValueError(f"flops_per_s must be > 0, got {flops_per_s}")
     studies = tuple(
@@ -179,7 +207,7 @@ def plan(config: SweepConfig, *, flops_per_s: float = ASSUMED_FLOPS_PER_S) -> Pl
         allocation=config.budget.allocation,
         studies=studies,
         flops_per_s=flops_per_s,
-        notes=tuple(_notes(config)),
+        notes=tuple(notes(config)),
     )
 
 
@@ -207,7 +235,8 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     totals = {
         name: getattr(plan, name)
         for name in (
-            *("runs", "epochs_max", "epochs_expected", "train_flops", "eval_flops", "saved_flops", "compute_s"),
+            *("runs", "epochs_max", "epochs_expected", "train_flops", "eval_flops", "measure_flops", "saved_flops"),
+            "compute_s",
             *("cached_bytes_expected", "cached_bytes_max"),
         )
     }
@@ -226,7 +255,8 @@ def _boundary(boundary: Boundary) -> dict[str, Any]:
 
 
 def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec, flops_per_s: float) -> StudyPlan:
-    budget, confirmation = config.budget, config.confirmation
+    budget, confirmation, whole = config.budget, config.confirmation, task
+    task = trained_on(task)
     epochs = study_epochs(budget, confirmation.seeds)
     reduced = confirmation.seeds * budget.max_epochs  # epochs, per share of the training samples
     num_epochs = epochs + reduced * len(confirmation.train_fracs)
@@ -235,7 +265,7 @@ def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec, flops_pe
     forward = None if blocks is None else sum(blocks)
     return StudyPlan(
         key=study_key(task.name, backbone.name),
-        task=task,
+        task=whole,
         backbone=backbone,
         trials=budget.trials,
         random_trials=budget.random_trials,
@@ -248,41 +278,13 @@ def _study(config: SweepConfig, task: TaskSpec, backbone: BackboneSpec, flops_pe
         forward_flops=forward,
         train_flops=_times(None if blocks is None else step_flops(config, blocks), task.num_train, num_passes),
         eval_flops=_times(forward, task.num_val, num_epochs),
+        measure_flops=_times(forward, measured_samples(config, task, backbone), 1),
         cache_bytes=cache_bytes(config, task, backbone),
         boundaries=study_boundaries(config, task, backbone, epochs, flops_per_s),
     )
 
 
-def _notes(config: SweepConfig) -> Iterable[str]:
-    gpus = config.resources.gpus_per_trial
-    if isinstance(gpus, float) and 0 < gpus < 1 and round(1 % gpus, 6) not in (0, round(gpus, 6)):
-        fits = int(1 / gpus)
-        yield (
-            f"gpus_per_trial {gpus:g}: {fits} trials fit one GPU and leave {1 - fits * gpus:.0%} of it idle; "
-            f"{1 / fits:.4g} would use all of it"
-        )
-    if config.confirmation.seeds < 3:
-        yield f"confirmation.seeds {config.confirmation.seeds}: too few for an interval; 3 or more give one"
-    yield from _small_shares(config)
-    if config.budget.random_trials == 0:
-        yield "budget.random_trials 0: no random trials, so no tuning curve can be estimated"
-    if config.finetune.batch_size == 1 and "batch_size" not in config.space.names:
-        yield "finetune.batch_size 1: layers that normalise over the batch cannot train on one sample"
-
-
-def _small_shares(config: SweepConfig) -> Iterable[str]:
-    size = config.finetune.batch_size
-    for task in config.tasks if config.confirmation.train_fracs and "batch_size" not in config.space.names else ():
-        frac = min(config.confirmation.train_fracs)
-        num = None if task.num_train is None else round(task.num_train * task.train_frac * frac)
-        if num is not None and num < size:
-            yield (
-                f"confirmation.train_fracs {frac:g}: {num} training samples of {task.name} are less than one batch of "
-                f"{size}, so that an epoch there is a single step"
-            )
-
-
-def _times(flops: float | None, samples: int | None, epochs: float) -> float | None:
+def _times(flops: float | None, samples: float | None, epochs: float) -> float | None:
     return None if flops is None or samples is None else flops * samples * epochs
 
 

@@ -35,8 +35,8 @@ def render_plan(plan: Plan, cache_limit: float | None = None) -> str:
         _count(plan.runs),
         _count(plan.epochs_expected),
         _count(plan.epochs_max),
-        _tera(_sum(plan.train_flops, plan.eval_flops)),
-        _share(plan.saved_flops, _sum(plan.train_flops, plan.eval_flops)),
+        _tera(plan.flops),
+        _share(plan.saved_flops, plan.flops),
         duration(plan.compute_s),
         _bytes(plan.cached_bytes_expected),
     )
@@ -45,7 +45,6 @@ def render_plan(plan: Plan, cache_limit: float | None = None) -> str:
 
 
 def _row(plan: Plan, study: StudyPlan) -> tuple[str, ...]:
-    flops = _sum(study.train_flops, study.eval_flops)
     return (
         study.task.name,
         study.backbone.name,
@@ -53,8 +52,8 @@ def _row(plan: Plan, study: StudyPlan) -> tuple[str, ...]:
         _count(study.runs),
         _count(study.epochs_expected),
         _count(study.epochs_max),
-        _tera(flops),
-        _share(study.saved_flops, flops),
+        _tera(study.flops),
+        _share(study.saved_flops, study.flops),
         duration(plan.seconds(study)),
         _bytes(study.cached_bytes_expected),
     )
@@ -86,7 +85,7 @@ def _legend(plan: Plan, rows: Sequence[Sequence[str]], cache_limit: float | None
     lines = [
         _budget(plan),
         f"time: of one run after another at {plan.flops_per_s / 1e9:g} GFLOP/s, with the cache of frozen "
-        "activations, which saves that share of the FLOPs; without what is measured of confirmations.",
+        "activations, which saves that share of the FLOPs.",
         *_cache(plan, cache_limit),
     ]
     if any(UNKNOWN in row for row in rows):
@@ -160,10 +159,6 @@ def _shortened(text: str, width: int) -> str:
         return text
     tail = (width - 3) // 2
     return f"{text[: width - 3 - tail]}...{text[-tail:]}"
-
-
-def _sum(first: float | None, second: float | None) -> float | None:
-    return None if first is None or second is None else first + second
 
 
 def _count(value: float) -> str:

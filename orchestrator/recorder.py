@@ -17,7 +17,7 @@ from orchestrator.errors import redact
 from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
 from orchestrator.open_run import OpenRun, Row, started_row, trial_row
-from orchestrator.records import EPOCHS, RESUMED, AppendOnlyTable
+from orchestrator.records import EPOCHS, RESUMED, USAGE, USED, AppendOnlyTable
 from orchestrator.request import RunRequest
 from orchestrator.unfinished import unfinished
 from trainables.checkpoint_file import read_checkpoint
@@ -25,7 +25,7 @@ from trainables.watchdog import timeout_reason
 
 __all__ = ["Listener", "Recorder", "Row"]
 
-_EPOCH_COLUMNS: Final = [name for name in EPOCHS.names if name not in ("study", "number", "finished_at")]
+_EPOCH_COLUMNS: Final = [name for name in EPOCHS.names if name not in ("study", "number", "finished_at", *USAGE)]
 _EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(: |$)")
 
 
@@ -109,7 +109,9 @@ class Recorder:
     def _catch_up(self, run: OpenRun) -> list[Row]:
         """Record what a worker kept and could not report. Returns all epochs that it kept."""
         saved = read_checkpoint(run.request.checkpoint_folder)
-        kept: list[Row] = [] if saved is None else [dataclasses.asdict(metrics) for metrics in saved.epochs]
+        usage = {} if saved is None else saved.facts.get(USED, {})
+        epochs = () if saved is None else saved.epochs
+        kept: list[Row] = [{**dataclasses.asdict(one), **usage.get(str(one.epoch), {})} for one in epochs]
         for row in kept:
             self.epoch(run.request.study, run.request.number, row)
         return kept
@@ -123,6 +125,7 @@ class Recorder:
             "study": study,
             "number": number,
             **{name: result[name] for name in _EPOCH_COLUMNS},
+            **{name: result.get(name) for name in USAGE},
             "finished_at": datetime.now(UTC),
         }
         self._folder.epochs.append(row)

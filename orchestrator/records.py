@@ -26,6 +26,8 @@ __all__ = [
     "STATES",
     "TESTS",
     "TRIALS",
+    "USAGE",
+    "USED",
     "AppendOnlyTable",
     "TableDamaged",
 ]
@@ -94,6 +96,12 @@ ATTEMPTS = pa.schema(
     ]
 )
 
+USAGE = ("elapsed_s", "cpu_cores", "host_memory_mib", "gpu_memory_mib", "gpu_utilization")
+"""Columns of `EPOCHS` on what the worker took (`orchestrator.usage.Usage`), null where it did not measure it. The first
+is of the run so far, all attempts. In the facts of checkpoints by epoch, under `USED`."""
+
+USED = "usage"
+
 EPOCHS = pa.schema(
     [
         *_RUN_KEY,
@@ -109,6 +117,7 @@ EPOCHS = pa.schema(
         pa.field("train_s", pa.float64()),
         pa.field("eval_s", pa.float64()),
         pa.field("finished_at", pa.timestamp("us", tz="UTC")),
+        *(pa.field(name, pa.float64()) for name in USAGE),
     ]
 )
 
@@ -161,7 +170,6 @@ SCREEN = pa.schema(
         pa.field("duration_s", pa.float64()),
     ]
 )
-
 
 _BEFORE: Mapping[str, Any] = {"train_frac": 1.0}
 """What a column that may not be null held, in effect, in tables from before there was such a column."""

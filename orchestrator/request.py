@@ -49,6 +49,9 @@ class RunRequest:
     evaluation: Evaluation | None = None
     """What is measured of a confirmation beyond its score; None is nothing."""
 
+    model_folder: str | None = None
+    """Where the worker leaves the trained network of a confirmation; None keeps it not."""
+
     num_sharing: int = 1
     """How many runs of the study are expected to freeze the same leading blocks: a cache serves them all."""
 
@@ -91,6 +94,7 @@ class RunRequest:
             execution=Execution(**config["execution"]),
             train_frac=config["train_frac"],
             evaluation=None if config["evaluation"] is None else Evaluation(**config["evaluation"]),
+            model_folder=config["model_folder"],
             num_sharing=config["num_sharing"],
             companions=tuple(
                 FinetuneConfig(**{**config["config"], **other}) for other in json.loads(config["companions"])

@@ -18,9 +18,19 @@ from threadpoolctl import threadpool_limits
 
 from orchestrator.evaluated import Evaluated, read_evaluations
 from orchestrator.folder import SweepFolder, write_whole
+from orchestrator.markdown_page import ranking_page
 from orchestrator.progress import planned_runs
 from orchestrator.race_report import race_ends
-from orchestrator.ranking import ProfileTables, Ranking, RankingOptions, aggregate, profile_tables, rank, superseded
+from orchestrator.ranking import (
+    ProfileTables,
+    Ranking,
+    RankingOptions,
+    aggregate,
+    fallen,
+    profile_tables,
+    rank,
+    superseded,
+)
 from orchestrator.ranking.options import PRESETS
 from orchestrator.screen_report import foretold
 
@@ -79,14 +89,17 @@ def asked_options(facts: Mapping[str, Any]) -> RankingOptions:
 
 
 def counted_evaluations(folder: SweepFolder) -> list[Evaluated]:
-    """What was measured of the confirmations that count: what a backbone's means are over."""
+    """What was measured of the confirmations that count, neither superseded nor collapsed: what a backbone's means
+    are over."""
+    trials, _, tests = folder.tables()
     with one_thread():
-        out = superseded(folder.trials.read())
+        out = superseded(trials)
+    out |= fallen(trials, tests, out)
     return [evaluated for run, evaluated in read_evaluations(folder).items() if run not in out]
 
 
 def write_ranking(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
-    """Write the ranking as csv, json and Parquet, and trials and measures as Parquet, for other programs.
+    """Write the ranking as Markdown for people, as csv, json and Parquet, and trials and measures as Parquet.
 
     Returns:
         The files by name.
@@ -97,6 +110,8 @@ def write_ranking(folder: SweepFolder, ranking: Ranking) -> dict[str, Path]:
     writer.writeheader()
     writer.writerows(ranking.table.to_pylist())
     write_whole(files["ranking.csv"], text.getvalue())
+    files["ranking.md"] = folder.path / "ranking.md"
+    write_whole(files["ranking.md"], ranking_page(f"Ranking of {folder.sweep_id}", ranking))
     document = json.dumps(ranking_document(folder, ranking), indent=2)
     write_whole(files["ranking.json"], document + "\n")
     tables = {

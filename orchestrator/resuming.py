@@ -73,6 +73,7 @@ def go_on(
                 address=address,
                 insecure=insecure,
                 listeners=[board],
+                watcher=board,
                 say=board.say,
             )
 

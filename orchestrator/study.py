@@ -279,6 +279,7 @@ class Study:
         together: tuple[FinetuneConfig, ...] = (),
         train_frac: float = 1.0,
     ) -> RunRequest:
+        is_kept = phase == "confirmation" and self._config.confirmation.keep_model
         return RunRequest(
             number=number,
             phase=phase,
@@ -287,6 +288,7 @@ class Study:
             execution=self._config.execution,
             train_frac=train_frac,
             evaluation=self._config.evaluation if phase == "confirmation" else None,
+            model_folder=str(self._folder.model_folder(self._index, number)) if is_kept else None,
             # What is cached of fewer samples serves the seeds that are trained on them alone.
             num_sharing=self.plan.confirmations if phase == "reduced" else self._num_sharing,
             companions=together,

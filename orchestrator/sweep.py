@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,58 +12,21 @@ from orchestrator.cluster.capacity import Patience, Slots
 from orchestrator.cluster.connection import connect, measure_demands, need, screen_studies, slots, trial_resources
 from orchestrator.cluster.preflight import Newcomers, check_nodes
 from orchestrator.config import SweepConfig
-from orchestrator.disk import require_space
+from orchestrator.disk import require_space, sweep_bytes
 from orchestrator.errors import EnvironmentUnusable, UsageError
 from orchestrator.folder import SweepFolder
 from orchestrator.packing import Demand
 from orchestrator.plan import Plan
 from orchestrator.recorder import Listener, Recorder
+from orchestrator.study_facts import StudyFacts
+from orchestrator.watcher import Watcher
 
 __all__ = ["StudyFacts", "run_studies", "run_sweep"]
 
 _MOST_TRIALS: Final = 10_000
 """At a time, where the searcher itself keeps to a limit that changes."""
 
-_CHECKPOINTS: Final = "the checkpoints of the trials that run at a time"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StudyFacts:
-    """What building a study's backbone and reading its data revealed."""
-
-    study: str
-    num_blocks: int
-    kind: str
-    modality: str
-    num_train: int
-    num_val: int
-    num_test: int
-    num_classes: int
-    """Classes, labels or regression targets."""
-
-    num_outputs: int
-    """Width of the head."""
-
-    metric: str
-    chance: float
-    digest: str
-    """sha256 of the encoded samples."""
-
-    input: str
-    """What a sample is to the backbone: ``32 px``, ``up to 128 tokens``, ``16000 Hz``."""
-
-    weights_digest: str = ""
-    """sha256 over the pretrained blocks, which every run begins with; empty of an untrained control, whose numbers
-    are drawn anew and may differ in their last bits from processor to processor."""
-
-    weights_revision: str | None = None
-    """Commit of the checkpoint on the hub; None where it is from elsewhere."""
-
-    checkpoint_bytes: int = 0
-    """What a run keeps on disk at most while it is under way, with every block tuned."""
-
-    notes: tuple[str, ...] = ()
-    """What a person should know of the data."""
+_WRITTEN: Final = "the checkpoints of the trials that run at a time, and the networks that are kept,"
 
 
 def run_sweep(
@@ -76,6 +38,7 @@ def run_sweep(
     insecure: bool = False,
     listeners: Sequence[Listener],
     on_facts: Callable[[list[StudyFacts]], None],
+    watcher: Watcher | None = None,
     checks: Sequence[Callable[[], None]] = (),
     say: Callable[[str], None] = print,
 ) -> None:
@@ -85,6 +48,7 @@ def run_sweep(
         address: of a Ray cluster; None starts a local Ray.
         insecure: whether a cluster may be one that lets anybody in.
         on_facts: called once with every study's facts, before the first trial.
+        watcher: is told of slots and races.
         checks: each is asked ten times a second, and raises where the sweep must not go on.
         say: is given sentences for the user.
 
@@ -93,6 +57,7 @@ def run_sweep(
         UsageError: a backbone that nobody knows, or what one cannot do. Nothing has been trained either.
         KeyboardInterrupt: Ctrl-C. What had finished is recorded.
     """
+    watcher = watcher or Watcher()
     with ThreadPoolExecutor(max_workers=1) as pool:
         # Locally the driver's machine is where trials run: it looks while Ray starts, which is idle time.
         inspection = pool.submit(_inspect_here, config, plan) if address is None else None
@@ -104,8 +69,7 @@ def run_sweep(
             if address is not None:
                 check_nodes(config, folder.path, need(config.resources), say)
             facts = _checked(plan, inspection.result() if inspection else _inspect_there(config, plan, say))
-            checkpoint_bytes = max(study.checkpoint_bytes for study in facts)
-            require_space(folder.path, least * checkpoint_bytes, _CHECKPOINTS)
+            require_space(folder.path, sweep_bytes(facts, config.confirmation, least), _WRITTEN)
             on_facts(facts)
             if config.screen and not folder.screen.read().num_rows:
                 rows, notes = screen_studies(config, plan)
@@ -115,7 +79,9 @@ def run_sweep(
             demands = measure_demands(config, plan, [study.num_blocks for study in facts])
             smallest = min((d.smallest_share for d in demands.values()), default=None)
             num_slots = slots(config.resources, smallest)
-            require_space(folder.path, num_slots * checkpoint_bytes, _CHECKPOINTS)
+            wanted = need(config.resources, smallest)
+            require_space(folder.path, sweep_bytes(facts, config.confirmation, num_slots), _WRITTEN)
+            watcher.slots(num_slots)
             recorder = Recorder(folder, listeners)
             run_studies(
                 config,
@@ -125,8 +91,9 @@ def run_sweep(
                 num_slots=num_slots,
                 recorder=recorder,
                 demands=demands,
+                watcher=watcher,
                 checks=checks,
-                limit=None if address is None else Slots(config.resources, need(config.resources, smallest)),
+                limit=None if address is None else Slots(config.resources, wanted, watcher.slots),
                 say=say,
             )
 
@@ -171,6 +138,7 @@ def run_studies(
     worker: type[Any] | None = None,
     reuse_actors: bool = True,
     demands: Mapping[str, Demand] | None = None,
+    watcher: Watcher | None = None,
     checks: Sequence[Callable[[], None]] = (),
     limit: Callable[[], int] | None = None,
     say: Callable[[str], None] = print,
@@ -186,7 +154,7 @@ def run_studies(
         reuse_actors: whether a worker process takes one trial after another.
         demands: what the runs of a study take of a GPU; of one that is not named, what the configuration says.
         limit: trials at a time as nodes come and go; None is `num_slots` throughout.
-        checks, say: as `run_sweep` takes them.
+        watcher, checks, say: as `run_sweep` takes them.
 
     Raises:
         EnvironmentUnusable: the ledger is damaged, or the folder can no longer be written; what was recorded
@@ -231,7 +199,7 @@ def run_studies(
     searcher = StudySearcher(
         studies,
         recorder,
-        make_allocator(config, studies, folder.trials.read),
+        make_allocator(config, studies, folder.trials.read, (watcher or Watcher()).raced),
         max_retries=config.resources.max_retries,
         missed=scheduler.replay,
         limit=limit,

@@ -26,8 +26,10 @@ from orchestrator.errors import one_line, redact
 from orchestrator.folder import write_whole
 from orchestrator.inspection import load_study
 from orchestrator.probing import Run, make_run
+from orchestrator.records import USED
 from orchestrator.redaction import unrevealing
 from orchestrator.request import RunRequest
+from orchestrator.usage import UsageMeter
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.config import EpochMetrics
 from trainables.errors import Diverged, OutOfMemory, TrainableError
@@ -70,6 +72,8 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         self._started = time.perf_counter()
         self._spent_s = 0.0
         self._epochs: list[EpochMetrics] = []
+        self._meter = UsageMeter()
+        self._usage: dict[str, dict[str, Any]] = {}  # by epoch, as JSON has keys
         self._notes: tuple[str, ...] = ()
         self._untold: list[EpochMetrics] = []
         self._run: Run | None = None
@@ -120,6 +124,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         restored = load_checkpoint(self._request.checkpoint_folder, run)
         self._epochs = list(restored.epochs)
         self._spent_s = restored.facts.get("duration_s", 0.0)
+        self._usage = dict(restored.facts.get(USED, {}))
         self._notes = restored.notes
         # A worker that was cut off may have saved epochs after the driver had looked for the last time.
         self._untold = [metrics for metrics in restored.epochs if metrics.epoch > self._request.num_known_epochs]
@@ -134,7 +139,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         """What is to be told, once, of the attempt before: texts, as Tune copies a result value by value."""
         told = {
             "notes": "; ".join(self._notes),
-            "untold": json.dumps([asdict(metrics) for metrics in self._untold]),
+            "untold": json.dumps([self._row(metrics) for metrics in self._untold]),
         }
         self._notes, self._untold = (), []
         return told
@@ -148,7 +153,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
     def _epoch(self) -> dict[str, Any]:
         run, last = self._trained, self._request.config.max_epochs
         if run.epoch < last:  # otherwise an attempt before this one trained it, and died on its evaluation
-            self._epochs.append(run.train_epoch())
+            self._train(run)
             self._keep()
         metrics, done = self._epochs[-1], run.epoch >= last
         if done:
@@ -157,8 +162,23 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         facts = self._facts()  # by now: what an evaluation takes is no cost of adapting
         if done:
             test |= self._evaluate()
+            self._keep_model(test["test_score"])
             write_whole(Path(self._request.test_file), json.dumps(test))
-        return {**asdict(metrics), **facts, **self._inherited(), "done": done}
+        return {**self._row(metrics), **facts, **self._inherited(), "done": done}
+
+    def _train(self, run: Run) -> None:
+        self._meter.begin()
+        metrics = run.train_epoch()
+        self._usage[str(metrics.epoch)] = {**asdict(self._meter.end()), "elapsed_s": self._elapsed_s()}
+        self._epochs.append(metrics)
+
+    def _row(self, metrics: EpochMetrics) -> dict[str, Any]:
+        """An epoch as the driver records it."""
+        return {**asdict(metrics), **self._usage.get(str(metrics.epoch), {})}
+
+    def _elapsed_s(self) -> float:
+        """That all attempts have worked on the run."""
+        return self._spent_s + time.perf_counter() - self._started
 
     def _keep(self) -> None:
         """Save the epoch before it is told: what the driver knows is never lost with this process."""
@@ -171,7 +191,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
                 run,
                 attempt=self._request.attempt,
                 epochs=self._epochs,
-                facts=self._facts(),
+                facts={**self._facts(), USED: self._usage},
             )
         except OSError:
             # A full disk costs what a checkpoint would have saved, not the training itself.
@@ -186,8 +206,8 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         """Of this process, and of the run once it is made."""
         return {
             **({} if self._run is None else _facts_of(self._run)),
-            "duration_s": self._spent_s + time.perf_counter() - self._started,
-            "memory_mib": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None,
+            "duration_s": self._elapsed_s(),
+            "memory_mib": self._meter.peak_gpu_memory_mib,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else str(default_device()),
             "node": socket.gethostname(),
             "worker_pid": os.getpid(),
@@ -221,6 +241,16 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         from orchestrator.evaluating import evaluate_run  # two seconds to load, which no first trial should wait for
 
         return evaluate_run(finetuner, self._request.evaluation, self._request)
+
+    def _keep_model(self, test_score: float) -> None:
+        """Leave the trained network of a confirmation. Where that fails the model is lost, and the run is not."""
+        finetuner = self._trained
+        if self._request.model_folder is None or not isinstance(finetuner, Finetuner):
+            return
+        from orchestrator.keeping import keep_model  # as above
+
+        if problem := keep_model(finetuner, self._request, test_score):
+            self._notes = (*self._notes, problem)
 
     def _leave_traceback(self) -> None:
         self._request.error_file.write_text(redact(traceback.format_exc()), encoding="utf-8")

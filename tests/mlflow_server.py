@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -16,7 +14,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from orchestrator.tracking.link import link_to
+from orchestrator.tracking.server import server_command
 
 __all__ = ["Server", "Wire", "answering", "free_port"]
 
@@ -24,7 +22,7 @@ _START_S = 240.0
 
 
 class Server:
-    """`mlflow server` as users are told to start it, on a free port of 127.0.0.1 and in a process group of its
+    """`mlflow server` as ``ui`` starts it, on a free port of 127.0.0.1 and in a process group of its
     own. Its name may come with any port, as tests reach it through a `Wire`."""
 
     def __init__(self, folder: Path) -> None:
@@ -50,14 +48,14 @@ class Server:
     def _started(self) -> subprocess.Popen[bytes]:
         folder = self._folder
         self._log = (folder / "server.log").open("ab")
-        shown = link_to(self.database, None, sweep_id="", ranked=False).command
-        assert shown is not None
-        setting, _, *command = shlex.split(shown.replace(":5000", ":*").replace("5000", str(self.port)))
-        command = [sys.executable, *command, "--artifacts-destination", str(folder / "artifacts")]
-        name, _, value = setting.partition("=")
-        env = {**os.environ, name: value, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        command = server_command(self.database, self.port, hosts=("127.0.0.1:*", "localhost:*"))
         return subprocess.Popen(
-            command, cwd=folder, env=env, stdout=self._log, stderr=self._log, start_new_session=True
+            [*command.arguments, "--artifacts-destination", str(folder / "artifacts")],
+            cwd=folder,
+            env={**os.environ, **command.settings},
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
         )
 
     def kill(self) -> None:

@@ -9,9 +9,12 @@ import contextlib
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow_server import Server, free_port
 from PIL import Image
+from read_back import content
 from shell import TORCH_HOME, Done, Shell
 
 from orchestrator.evaluated import read_evaluations
@@ -185,8 +189,10 @@ def test_stdout_is_one_document_and_stderr_is_for_people(whole: Whole) -> None:
     assert document["tracking"]["complete"] is True
     lines = whole.done.err.splitlines()
     assert lines[0].startswith("whole: 2 backbones on digits, colours; each gets 4 trials")
-    assert lines[1] == f"results in {whole.folder.path}"
-    runs = [line for line in lines[2:] if not line.startswith("not screened: ")]
+    assert [line.split()[0] for line in lines[1:6]] == ["data", "data", "results", "MLflow", "time"]
+    assert lines[6] == f"results in {whole.folder.path}"
+    assert [line.partition(" samples")[0] for line in lines[7:9]] == ["digits: 120", "colours: 24"]
+    runs = [line for line in lines[9:] if not line.startswith("not screened: ")]
     assert len(runs) == 4 * 8, "one line per run, and nothing of Ray, Tune, Optuna or MLflow"
     assert [line[:7] for line in runs] == [f"[{number:>2}/32]" for number in range(1, 33)]
 
@@ -380,11 +386,67 @@ def test_workers_take_one_trial_after_another(whole: Whole) -> None:
     assert 1 <= whole.shell.num_workers() <= slots
 
 
-def test_a_finished_sweep_can_be_reported_elsewhere(whole: Whole, tmp_path: Path) -> None:
-    done = whole.shell.here("report", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db", "--json")
+@dataclass(frozen=True)
+class OfTask:
+    """A sweep on one of its tasks."""
+
+    sweep_id: str
+    task: str
+
+
+def test_a_finished_sweep_is_rebuilt_on_another_machine(whole: Whole, tmp_path: Path) -> None:
+    """Of a copy of its folder, where nothing is that it names: neither its data nor the server it was tracked on."""
+    copy = tmp_path / "elsewhere" / whole.folder.sweep_id
+    shutil.copytree(whole.folder.path, copy)
+    for file in (copy / "sweep.yaml", copy / "sweep.json"):
+        text = file.read_text().replace(str(whole.shell.folder), "/nowhere")
+        file.write_text(text.replace(whole.uri, "http://tracking.invalid:5000"))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    done = whole.shell.here("report", str(copy), "--tracking-uri", uri, "--json")
     assert done.code == 0, done.err
     assert done.document["ranking"] == whole.done.document["ranking"]
     assert done.err == ""
+    for task in ("digits", "colours"):
+        one = OfTask(whole.folder.sweep_id, task)
+        written, rebuilt = content(whole.uri, one), content(uri, one)
+        assert rebuilt["runs"] == written["runs"]
+        assert rebuilt["experiment"] == written["experiment"]
+        assert {run: set(files) for run, files in rebuilt["files"].items()} == {
+            run: set(files) for run, files in written["files"].items()
+        }
+        parent = f"{one.sweep_id}/{task}"
+        assert {"report.html", "ranking.md", "ranking.csv", "config/env.json"} <= set(rebuilt["files"][parent])
+        for name in ("ranking.md", "ranking.csv"):
+            assert rebuilt["files"][parent][name] == written["files"][parent][name]
+        epochs = next(run for run in rebuilt["runs"].values() if run.tags["orchestrator.role"] == "trial").points
+        assert [step for step, _ in epochs["system/cpu_cores"]] == [step for step, _ in epochs["val/loss"]]
+        assert {"system/memory_mib", "time/elapsed_s"} <= epochs.keys()
+
+
+def test_a_person_finds_all_of_a_run_on_its_page(whole: Whole, server: Server) -> None:
+    row = next(row for row in whole.trials if row["phase"] == "confirmation" and row["task"] == "colours")
+    narrowed = ("--trial", str(row["number"]), "--backbone", row["backbone"], "--task", row["task"])
+    [shown] = whole.shell.here("show", *narrowed, "--json").document["runs"]
+    done = whole.shell.here("show", *narrowed)
+    assert done.code == 0, done.err
+    assert "unchanged over 2 epochs" in done.out
+    assert "test measurement" in shown["files"]
+    for path in shown["files"].values():
+        assert Path(path).exists()
+        assert path in done.out
+    run_id = shown["mlflow"]["url"].rpartition("/")[2]
+    with urllib.request.urlopen(f"{server.uri}/api/2.0/mlflow/runs/get?run_id={run_id}") as answer:
+        tags = {tag["key"]: tag["value"] for tag in json.load(answer)["run"]["data"]["tags"]}
+    assert tags["orchestrator.trial_id"] == f"{row['study']}#{row['number']}", "the link leads to this very run"
+    # As it stands on the page, line ends and all; the same numbers for all kinds of runs are a test of their own.
+    printed = done.out[done.out.index("python -m trainables") :].split("\n --evaluate")[0]
+    own = {**whole.shell.env, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ran = subprocess.run(printed, shell=True, cwd="/", env=own, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    _, *epochs, end, measured = (json.loads(line) for line in ran.stdout.splitlines())
+    assert [line["val_score"] for line in epochs] == [point["val_score"] for point in shown["curve"]]
+    assert end["test"]["accuracy"] == shown["test"]["test_accuracy"]
+    assert measured["perturbed_score"] == pytest.approx(shown["test"]["perturbed_score"])
 
 
 # --- trials that diverge and a worker that is killed, while MLflow is down from beginning to end

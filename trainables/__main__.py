@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
+from trainables.command_line import add_settings, settings
 from trainables.config import EpochMetrics, FinetuneConfig, TaskSpec
-from trainables.errors import TrainableError
+from trainables.errors import InvalidConfig, TrainableError
 from trainables.evaluation import Evaluation
 from trainables.execution import Execution
 
 if TYPE_CHECKING:
-    from trainables.finetune import Finetuner
+    import torch
 
-_NAME = "name"  # of the task: it names nothing here
+    from trainables.finetune import Finetuner
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,10 +54,10 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from trainables.data import load_task
     from trainables.finetune import Finetuner
 
-    config = FinetuneConfig(**_given(options, FinetuneConfig))
-    spec = TaskSpec(name="task", **_given(options, TaskSpec))
-    execution = Execution(**_given(options, Execution))
-    evaluation = Evaluation(**_given(options, Evaluation))
+    config = settings(options, FinetuneConfig)
+    spec = settings(options, TaskSpec)
+    execution = settings(options, Execution)
+    evaluation = settings(options, Evaluation)
     if options.evaluate and evaluation.num_explained:
         from trainables.explain.extra import require_captum
 
@@ -66,8 +65,8 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     backbone = build(lookup(config.backbone))
-    finetuner = Finetuner(config, backbone, load_task(spec, backbone.preprocessing), execution=execution)
-    task = finetuner.task
+    task = load_task(spec, backbone.preprocessing).reduced(options.reduced_frac)
+    finetuner = Finetuner(config, backbone, task, _device(options.device), execution)
     restored = Restored() if options.checkpoint is None else load_checkpoint(options.checkpoint, finetuner)
     yield {
         "config": asdict(config),
@@ -99,6 +98,14 @@ def _finetune(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield _evaluation(finetuner, evaluation)
 
 
+def _device(name: str | None) -> torch.device | None:
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidConfig("--device cuda needs a GPU that torch can use, and finds none")
+    return None if name is None else torch.device(name)
+
+
 def _save(folder: Path, finetuner: Finetuner, epochs: Sequence[EpochMetrics]) -> None:
     from trainables.checkpoint import save_checkpoint
 
@@ -128,37 +135,20 @@ def _evaluation(finetuner: Finetuner, evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _given(options: argparse.Namespace, cls: type[Any]) -> dict[str, Any]:
-    """The options that are fields of `cls`."""
-    return {field.name: getattr(options, field.name) for field in fields(cls) if field.name != _NAME}
-
-
 def _parser() -> argparse.ArgumentParser:
-    """One option per field of the four kinds of settings, with its type and default."""
     parser = argparse.ArgumentParser(
         prog="python -m trainables", description="Fine-tune one configuration and print JSON lines."
     )
-    kinds = {
-        "configuration": FinetuneConfig,
-        "task": TaskSpec,
-        "execution": Execution,
-        "evaluation (with --evaluate)": Evaluation,
-    }
-    for title, cls in kinds.items():
-        group = parser.add_argument_group(title)
-        types = get_type_hints(cls)
-        for field in fields(cls):
-            if field.name == _NAME:
-                continue
-            required = field.default is dataclasses.MISSING
-            group.add_argument(
-                "--" + field.name.replace("_", "-"),
-                required=required,
-                default=None if required else field.default,
-                help=None if required else f"default {field.default!r}".replace("%", "%%"),
-                **_value(types[field.name]),
-            )
+    add_settings(parser)
     parser.add_argument("--evaluate", action="store_true", help="measure everything else of the best epoch as well")
+    parser.add_argument(
+        "--reduced-frac",
+        type=_share,
+        default=1.0,
+        metavar="FRAC",
+        help="train on this share of the training split, as a sweep's runs on fewer samples do: with the same "
+        "validation and test samples; default 1.0",
+    )
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -166,22 +156,16 @@ def _parser() -> argparse.ArgumentParser:
         help="save each epoch in this folder, and go on from what is there: to the same result",
     )
     parser.add_argument("--num-threads", type=int, help="of torch; default: one per core")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
     return parser
 
 
-def _value(hint: Any) -> dict[str, Any]:
-    """How argparse reads a value of a field's type."""
-    if get_origin(hint) is UnionType or NoneType in get_args(hint):
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
-    if hint is bool:
-        return {"action": argparse.BooleanOptionalAction}
-    if get_origin(hint) is Literal:
-        return {"choices": get_args(hint)}
-    if get_origin(hint) is tuple:
-        first, *rest = get_args(hint)
-        return {"type": first, "nargs": "+" if Ellipsis in rest else 1 + len(rest)}
-    return {"type": hint}
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"must be in (0, 1], got {text}")
+    return share
 
 
 if __name__ == "__main__":

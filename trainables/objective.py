@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
+from trainables.balance import is_balanced
 from trainables.config import FinetuneConfig, Kind
 from trainables.errors import DataError
 
@@ -20,9 +21,6 @@ __all__ = ["Metric", "Objective", "Quality", "loss_weight", "make_objective"]
 Metric = Literal["accuracy", "f1_macro", "r2"]
 
 Floats: TypeAlias = npt.NDArray[np.float32]
-
-BALANCED_UP_TO: Final = 1.5
-"""Largest over smallest test class up to which accuracy is the main metric."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,7 +233,7 @@ def main_metric(labels: Tensor, num_classes: int) -> tuple[Metric, float]:
     """The main metric for these test labels, and its value for the constant majority answer."""
     counts = torch.bincount(labels, minlength=num_classes)
     majority = float(counts.max() / counts.sum())
-    if counts.max() <= BALANCED_UP_TO * counts.min():
+    if is_balanced(counts.tolist()):
         return "accuracy", majority
     # One class has precision `majority` and recall 1, all others score 0.
     return "f1_macro", 2 * majority / (1 + majority) / num_classes

@@ -16,13 +16,17 @@ from typer.exceptions import TyperException
 from orchestrator.cli import (
     describe_commands,
     doctor_command,
+    export_command,
     init_command,
     result_commands,
     resume_command,
+    show_command,
     sweep_command,
+    ui_command,
 )
 from orchestrator.errors import OrchestratorError, redact
 from orchestrator.redaction import hide
+from orchestrator.spelling import survive
 from trainables.errors import TrainableError
 
 __all__ = ["app", "main", "run"]
@@ -43,7 +47,9 @@ app.command("report")(result_commands.report)
 app.command("rank")(result_commands.rank)
 app.command("compare")(result_commands.compare)
 app.command("ls")(result_commands.ls)
-app.command("show")(result_commands.show)
+app.command("show")(show_command.show)
+app.command("ui")(ui_command.ui)
+app.command("export")(export_command.export)
 app.command("init")(init_command.init)
 app.command("backbones")(describe_commands.backbones)
 app.command("validate")(describe_commands.validate)
@@ -54,6 +60,8 @@ app.command("doctor")(doctor_command.doctor)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; a traceback is shown with ``-v`` only."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        survive(stream)
     for argument in arguments:
         hide(argument)
     try:

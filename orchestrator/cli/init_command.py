@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+import shlex
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from orchestrator.cli.options import AsJson, Quiet, Verbose, print_json, stderr
 
 if TYPE_CHECKING:
     from orchestrator.first_sweep import FirstSweep
+    from trainables.data.survey import Survey
 
 __all__ = ["init"]
 
@@ -39,6 +42,10 @@ def init(
     input_column: Annotated[
         list[str] | None, typer.Option("--input-column", help="Of a table, repeatable; default: found out.")
     ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option("--group-column", help="Of a table: equal values stay in one split; default: found out."),
+    ] = None,
     test_data: Annotated[str | None, typer.Option("--test-data", help="Test samples kept apart from DATA.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
     as_json: AsJson = False,
@@ -46,32 +53,46 @@ def init(
     verbose: Verbose = False,
 ) -> int:
     """Look at your data and write a sweep file that runs as it is."""
-    from orchestrator.config.task import placed
     from orchestrator.errors import EnvironmentUnusable, one_line
-    from orchestrator.first_sweep import cost_text, first_sweep, offers
+    from orchestrator.first_sweep import cost_text, first_sweep
     from orchestrator.folder import write_whole
-    from orchestrator.survey_report import pool_size, report_lines, sized_task
-    from trainables.data.survey import suggest_task, survey
+    from orchestrator.hardware import this_machine
+    from orchestrator.offers import offers
+    from orchestrator.survey_report import is_unbalanced, num_left, report_lines, sized_task
+    from trainables.data.survey import suggest_task, survey, try_split
 
     if output is not None:
         _refuse_existing(output, force)
     asked = tuple(backbone or ())
     offers("image", asked)  # a name that nobody knows is told before anything is read
-    fields = {"kind": kind, "label_columns": label_column, "input_columns": input_column}
-    places = placed({"data": data, "val_data": None, "test_data": test_data})
-    given = {key: value for key, value in {**fields, "test_data": places["test_data"]}.items() if value}
+    fields = {"kind": kind, "label_columns": label_column, "input_columns": input_column, "group_column": group_column}
+    given = {key: value for key, value in {**fields, "test_data": _home(test_data)}.items() if value}
     console = stderr()
 
     def progress(number: int, total: int) -> None:
         if not quiet and number % _EVERY == 0:
             console.print(f"read {number} of {total} samples", highlight=False)
 
-    found = survey(places["data"], progress=progress, **given)
+    found = survey(_home(data) or data, progress=progress, **given)
     task = sized_task(suggest_task(found), found, resize=not asked)
+    parts = try_split(found, task)  # a file that could not be run is not written
+    task = replace(task, num_val=task.num_val or len(parts.val), num_test=task.num_test or len(parts.test))
     file = output or Path(f"{task.name}.yaml")
     _refuse_existing(file, force)
     lines = report_lines(found, task)
-    made = first_sweep(task, offers(found.modality, asked), num_pool=pool_size(found), found=lines, file=str(file))
+    hardware = this_machine()
+    made = first_sweep(
+        task,
+        offers(found.modality, asked),
+        num_left=num_left(found, task),
+        found=lines,
+        file=str(file),
+        hardware=hardware,
+        resize=not asked,
+        is_unbalanced=is_unbalanced(found),
+        comments=_said_of_columns(found),
+    )
+    try_split(found, made.config.tasks[0])
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, made.text)
@@ -85,10 +106,28 @@ def init(
     for offer in made.left_out:
         print(f"left out    {offer.name}: {offer.why_not}")
     count = len(made.plan.studies)
-    cost = f"{count} backbone{'s' if count > 1 else ''}, {made.plan.runs} runs, {cost_text(made.plan)}"
+    cost = f"{count} backbone{'s' if count > 1 else ''}, {made.plan.runs} runs, {cost_text(made.plan, hardware)}"
     print(f"written     {file}: {cost}")
-    print(f"next        python -m orchestrator sweep {file}")
+    for offer in made.missing:
+        print(f"missing     {offer.name}: {offer.why_not}")
+    command = "doctor" if made.missing else "sweep"
+    print(f"next        python -m orchestrator {command} {shlex.quote(str(file))}")
     return 0
+
+
+def _home(place: str | None) -> str | None:
+    """With ``~`` as the home folder; else as it was typed, so that it is also what the file says."""
+    return None if place is None else os.path.expanduser(place)
+
+
+def _said_of_columns(found: Survey) -> dict[str, str]:
+    """What only the survey knows of the keys that it filled in."""
+    said = {}
+    if found.other_labels:
+        said["label_columns"] = f"or {', '.join(found.other_labels)}"
+    if found.num_groups is not None:
+        said["group_column"] = "rows with the same value stay in one split"
+    return said
 
 
 def _refuse_existing(file: Path, force: bool) -> None:

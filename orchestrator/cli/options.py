@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from orchestrator.errors import UsageError
+from orchestrator.terminal import Progress
 from trainables.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "Address",
     "AsJson",
     "Insecure",
+    "ProgressOf",
     "Quiet",
     "Storage",
     "TrackingUri",
@@ -32,7 +34,15 @@ __all__ = [
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr: --progress none.")]
+ProgressOf = Annotated[
+    Progress,
+    typer.Option(
+        "--progress",
+        help="On stderr: live is one board that redraws itself, lines a line per finished run, jsonl an event a line "
+        "for programs; auto is live on a terminal and lines elsewhere.",
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to run on ('auto' on a head node); default: this machine."),

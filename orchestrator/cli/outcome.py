@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from orchestrator.cli.options import print_json, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.cli.telling import Teller
     from orchestrator.conduct import Outcome
+    from orchestrator.folder import SweepFolder
 
 __all__ = ["tell_outcome"]
 
 
-def tell_outcome(outcome: Outcome, *, as_json: bool) -> int:
+def tell_outcome(outcome: Outcome, teller: Teller, *, as_json: bool) -> int:
     """Print it. Returns the exit code: of a signal, else of how the runs ended."""
     from orchestrator.results import exit_code
 
+    document = _document(outcome)
     if as_json:
-        print_json(_document(outcome))
+        print_json(document)
     else:
         _print(outcome, stdout())
+    teller.event(
+        "ranked",
+        sweep=document["sweep"],
+        ranking=document["ranking"],
+        sentences=[sentence for verdict in outcome.ranking.verdicts for sentence in verdict.sentences],
+        report=str(report) if (report := outcome.folder.path / "report.html").exists() else None,
+        links=document["tracking"]["links"],
+    )
     if outcome.interrupted is not None:
         return outcome.interrupted.exit_code
     return exit_code(outcome.folder.trials.read())
@@ -44,27 +59,55 @@ def _document(outcome: Outcome) -> dict[str, Any]:
 
 
 def _print(outcome: Outcome, console: Console) -> None:
-    from orchestrator.conduct import resume_command
     from orchestrator.display import print_ranking, print_screen
     from orchestrator.screen_report import foretold
 
     print_ranking(outcome.ranking, console)
     print_screen(foretold(outcome.folder.screen.read(), outcome.ranking.table), console)
-    sweep_id = outcome.folder.sweep_id
-    storage = outcome.folder.path.parent
-    where = "" if storage == Path("sweeps").resolve() else f" --storage {os.path.relpath(storage)}"
-    relative = os.path.relpath(outcome.folder.path)
-    shown = relative if len(relative) < len(str(outcome.folder.path)) else str(outcome.folder.path)
-    lines = [f"results   {shown} (ranking.csv, ranking.json, ranking.parquet)"]
-    if (outcome.folder.path / "report.html").exists():
-        lines.insert(0, f"report    {shown}/report.html")
-    for link in outcome.tracking.links.values():
-        first, *rest = [*([link.command] if link.command else []), link.url]
-        lines += [f"compare   {first}", *(f"          {line}" for line in rest)]
+    for label, text in _last_lines(outcome):
+        console.print(f"{label:<10}{text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _last_lines(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Where to look and what to type: the report, the comparison, one's own data; and what went wrong, if anything."""
+    from orchestrator.conduct import resume_command
+
+    folder = outcome.folder
+    storage = folder.path.parent
+    where = "" if storage == Path("sweeps").resolve() else f" --storage {shlex.quote(_short(storage))}"
+    failed = folder.trials.read()["state"].to_pylist().count("failed")
+    show = f"python -m orchestrator show {folder.sweep_id}{where}"
+    if failed:
+        yield "failed", f"{failed} of {len(folder.trials.read())} runs: {show}"
     if not outcome.tracking.complete:
-        lines.append(f"MLflow    incomplete; later: python -m orchestrator report {sweep_id}{where}")
+        yield "MLflow", f"incomplete; later: python -m orchestrator report {folder.sweep_id}{where}"
     if outcome.interrupted is not None:
-        lines.append(f"go on     {resume_command(outcome.folder)}")
-    lines.append(f"next      python -m orchestrator show {sweep_id}{where}")
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        yield "go on", resume_command(folder)
+    report = folder.path / "report.html"
+    yield "report", _short(report if report.exists() else folder.path / "ranking.csv")
+    for link in _links(outcome, f"python -m orchestrator ui {folder.sweep_id}{where}"):
+        yield "compare", link
+    if _is_example(folder):
+        yield "your data", "python -m orchestrator init --data ./your_folder"
+    elif not failed:
+        yield "next", show
+
+
+def _links(outcome: Outcome, ui: str) -> list[str]:
+    """The server's pages where there is a server; else the command that starts one."""
+    links = outcome.tracking.links.values()
+    if links and all(link.command is None for link in links):
+        return [link.url for link in links]
+    return [ui] if links else []
+
+
+def _is_example(folder: SweepFolder) -> bool:
+    """Whether all its data came with the package: then one's own come next."""
+    tasks = yaml.safe_load(folder.config_file.read_text(encoding="utf-8"))["tasks"]
+    return all(task.get("data", "digits") == "digits" for task in tasks)
+
+
+def _short(path: Path) -> str:
+    """From here, where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)

@@ -1,11 +1,11 @@
-"""``report``, ``rank``, ``compare``, ``ls`` and ``show``: reading what sweeps left."""
+"""``report``, ``rank``, ``compare`` and ``ls``: reading what sweeps left."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,10 +21,7 @@ from orchestrator.cli.options import (
     stdout,
 )
 
-if TYPE_CHECKING:
-    from orchestrator.evaluated import Evaluated
-
-__all__ = ["compare", "ls", "rank", "report", "show"]
+__all__ = ["compare", "ls", "rank", "report"]
 
 SweepName = Annotated[str | None, typer.Argument(metavar="SWEEP", help="Id or folder; default: the newest.")]
 _STORAGE = Path("sweeps")
@@ -121,25 +118,26 @@ def rank(
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="Id or folder of a sweep.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Of another one.")],
+    b: Annotated[
+        str | None, typer.Argument(metavar="B", help="Of another one; default: the newest other one on the same task.")
+    ] = None,
     weights: Weights = None,
     storage: Storage = _STORAGE,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> int:
     """Print what changed from one sweep's ranking to another's, and what was different about the sweeps."""
-    from orchestrator.comparison import compare_sweeps
-    from orchestrator.display import print_comparison
+    from orchestrator.comparison import compare_sweeps, newest_other
+    from orchestrator.display import print_sweep_comparison
     from orchestrator.folder import find_sweep
 
-    found = compare_sweeps(find_sweep(a, storage), find_sweep(b, storage), read_weights(weights))
+    first = find_sweep(a, storage)
+    second = newest_other(first, storage) if b is None else find_sweep(b, storage)
+    found = compare_sweeps(first, second, read_weights(weights))
     if as_json:
         print_json(found.document())
-        return 0
-    print(f"a   {found.a}\nb   {found.b}")
-    print_comparison(found.comparison, stdout())
-    for change in found.changes:
-        print(f"{change.key}: {change.a} in a, {change.b} in b")
+    else:
+        print_sweep_comparison(found, stdout())
     return 0
 
 
@@ -155,66 +153,3 @@ def ls(storage: Storage = _STORAGE, as_json: AsJson = False, verbose: Verbose = 
     else:
         print_sweeps(sweeps, stdout())
     return 0
-
-
-def show(
-    sweep: SweepName = None,
-    trial: Annotated[int | None, typer.Option("--trial", help="Only the runs of this number, in full.")] = None,
-    storage: Storage = _STORAGE,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-) -> int:
-    """Show every run of a sweep, or everything about the runs of one number."""
-    from orchestrator.display import print_attempts, print_runs
-    from orchestrator.errors import UsageError
-    from orchestrator.evaluated import read_evaluations
-    from orchestrator.folder import find_sweep
-    from orchestrator.run_list import list_runs
-
-    folder = find_sweep(sweep, storage)
-    ended, begun = list_runs(folder, trial)
-    if trial is not None and not ended and not begun:
-        num_runs = len(folder.trials.read())
-        raise UsageError(f"{folder.sweep_id} has no finished run {trial}; it has {num_runs} runs, and none begun of it")
-    if trial is None:
-        if as_json:
-            print_json({"sweep": folder.sweep_id, "runs": ended, "unfinished": begun})
-        else:
-            print_runs(ended, stdout())
-            print_attempts(begun, stdout())
-        return 0
-    _, epochs, _ = folder.tables()
-    curves = [row for row in epochs.to_pylist() if row["number"] == trial]
-    evaluations = read_evaluations(folder)
-    full: list[dict[str, Any]] = []
-    for run in ended:
-        curve = [row for row in curves if row["study"] == run["study"]]
-        evaluated = evaluations.get((run["study"], trial))
-        if as_json:
-            full.append({**run, "curve": curve, **({} if evaluated is None else evaluated.document())})
-        else:
-            _print_run(run, curve, evaluated)
-    if as_json:
-        print_json({"sweep": folder.sweep_id, "runs": full, "unfinished": begun})
-    else:
-        print_attempts(begun, stdout())
-    return 0
-
-
-def _print_run(run: dict[str, Any], curve: list[dict[str, Any]], evaluated: Evaluated | None) -> None:
-    from orchestrator.display import print_measures
-
-    for key, value in run.items():
-        if key != "attempts":
-            print(f"{key:<22} {value}")
-    for attempt in run["attempts"]:
-        why = "" if attempt["cause"] is None else f", after: {attempt['cause']}"
-        print(f"attempt {attempt['attempt']:<3} {attempt['started_at']:%Y-%m-%d %H:%M:%S} UTC{why}")
-    for row in curve:
-        print(
-            f"epoch {row['epoch']:<3} train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  "
-            f"val score {row['val_score']:.4f}  {row['train_s']:.1f} s"
-        )
-    if evaluated is not None:
-        print_measures(evaluated, stdout())
-    print()

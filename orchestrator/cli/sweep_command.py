@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.options import Address, AsJson, Insecure, Quiet, Verbose, print_json, stderr
+from orchestrator.cli.options import Address, AsJson, Insecure, ProgressOf, Quiet, Verbose, print_json
 from orchestrator.cli.outcome import tell_outcome
+from orchestrator.cli.telling import Teller
 
 if TYPE_CHECKING:
     from orchestrator.config import SweepConfig
@@ -47,15 +49,11 @@ def sweep(
     address: Address = None,
     insecure: Insecure = False,
     as_json: AsJson = False,
+    progress: ProgressOf = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
     """Fine-tune every backbone under many freezing depths and learning rates, and rank them."""
-    from orchestrator.config import load_sweep, resolved_yaml
-    from orchestrator.plan import plan, plan_to_dict
-    from orchestrator.plan_table import render_plan
-    from orchestrator.requirements import advice
-
     if extend is not None:
         return _extend(
             extend,
@@ -67,17 +65,48 @@ def sweep(
             address=address,
             insecure=insecure,
             as_json=as_json,
+            progress=progress,
             quiet=quiet,
+            verbose=verbose,
         )
     shortcuts = {"budget.allocation": allocate, "tracking_uri": tracking_uri, "storage": storage, "seed": seed}
-    config = load_sweep(file or "quickstart", [*(overrides or []), *_shortcuts(shortcuts)])
+    act = partial(
+        _plan_or_run,
+        file or "quickstart",
+        [*(overrides or []), *_shortcuts(shortcuts)],
+        address=address,
+        insecure=insecure,
+        plan_only=plan_only,
+        print_config=print_config,
+        as_json=as_json,
+    )
+    teller = Teller(progress, quiet=quiet)
+    return teller.ending(lambda: act(teller), verbose=verbose)
+
+
+def _plan_or_run(
+    file: str,
+    overrides: Sequence[str],
+    teller: Teller,
+    *,
+    address: str | None,
+    insecure: bool,
+    plan_only: bool,
+    print_config: bool,
+    as_json: bool,
+) -> int:
+    from orchestrator.config import load_sweep, resolved_yaml
+    from orchestrator.plan import plan, plan_to_dict
+    from orchestrator.plan_table import render_plan
+    from orchestrator.requirements import advice
+
+    config = load_sweep(file, overrides)
     if print_config:
         print(resolved_yaml(config), end="")
         return 0
     planned = plan(config)
-    if not quiet:
-        for sentence in advice(config):
-            stderr().print(f"note: {sentence}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in advice(config):
+        teller.mention(f"note: {sentence}")
     if plan_only:
         from trainables.data.cache import cache_limit
 
@@ -87,7 +116,7 @@ def sweep(
         else:
             print(render_plan(planned, limit))
         return 0
-    return _run(config, planned, address, insecure=insecure, as_json=as_json, quiet=quiet)
+    return _run(config, planned, address, teller, insecure=insecure, as_json=as_json)
 
 
 def _extend(
@@ -107,42 +136,51 @@ def _shortcuts(given: Mapping[str, str | int | None]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 
-def _run(config: SweepConfig, planned: Plan, address: str | None, *, insecure: bool, as_json: bool, quiet: bool) -> int:
-    console = stderr()
-    if not quiet:
-        text = _announcement(config, planned)
-        console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+def _run(
+    config: SweepConfig, planned: Plan, address: str | None, teller: Teller, *, insecure: bool, as_json: bool
+) -> int:
+    from orchestrator.announcement import announcement
     from orchestrator.requirements import require_versions
+    from orchestrator.stores import storage_folder, tracking_uri
 
+    teller.announce(announcement(config, planned, address=address))
+    teller.event("plan", **_plan_event(planned), storage=str(storage_folder(config)), tracking_uri=tracking_uri(config))
     require_versions()  # before any other package is loaded
     from orchestrator.conduct import conduct
-    from orchestrator.display import make_board
-    from orchestrator.stores import tracking_uri
     from orchestrator.tracking import check
 
     for unsafe in check(tracking_uri(config), [task.name for task in config.tasks]).warnings:
-        console.print(f"warning: {unsafe}", highlight=False, markup=False, soft_wrap=True)
-    board = make_board(planned, console, quiet=quiet)
+        teller.say(f"warning: {unsafe}")
+    board = teller.board(planned)
     with board.shown():
-        outcome = conduct(config, planned, address=address, insecure=insecure, listeners=[board], say=board.say)
-    return tell_outcome(outcome, as_json=as_json)
-
-
-def _announcement(config: SweepConfig, planned: Plan) -> str:
-    """What is about to happen, before anything slow is imported."""
-    study = planned.studies[0]
-    fewer = " and ".join(f"{100 * frac:g} %" for frac in study.train_fracs)
-    again = f", and on {fewer} of the samples" if fewer else ""
-    if planned.allocation == "race":
-        return (
-            f"{config.name}: a race of {len(config.backbones)} backbones on "
-            f"{', '.join(task.name for task in config.tasks)}; each gets {study.random_trials} trials of "
-            f"{study.max_epochs} epochs, then more while it may be the best, and what is left is confirmed with "
-            f"{study.confirmations} fresh seeds{again}: {planned.runs} runs at most"
+        outcome = conduct(
+            config,
+            planned,
+            address=address,
+            insecure=insecure,
+            listeners=[board],
+            watcher=board,
+            say=board.say,
         )
-    return (
-        f"{config.name}: {len(config.backbones)} backbones on "
-        f"{', '.join(task.name for task in config.tasks)}; each gets {study.trials} trials of up to "
-        f"{study.max_epochs} epochs, and its best configuration is confirmed with {study.confirmations} "
-        f"fresh seeds{again}: {planned.runs} runs in all"
-    )
+    return tell_outcome(outcome, teller, as_json=as_json)
+
+
+def _plan_event(plan: Plan) -> dict[str, Any]:
+    return {
+        "name": plan.name,
+        "allocation": plan.allocation,
+        "num_studies": len(plan.studies),
+        "num_runs": plan.runs,
+        "epochs_expected": plan.epochs_expected,
+        "compute_s": plan.compute_s,
+        "studies": [
+            {
+                "study": study.key,
+                "task": study.task.name,
+                "backbone": study.backbone.name,
+                "num_runs": study.runs,
+                "compute_s": plan.seconds(study),
+            }
+            for study in plan.studies
+        ],
+    }

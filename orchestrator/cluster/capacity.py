@@ -156,9 +156,14 @@ def largest(nodes: Iterable[Mapping[str, Any]], grown: Growth) -> str:
 
 
 class Slots:
-    """How many trials may run at a time, as nodes come and go: never fewer than one, which then waits for a node."""
+    """How many trials may run at a time, as nodes come and go: never fewer than one, which then waits for a node.
 
-    def __init__(self, resources: Resources, need: Need) -> None:
+    Args:
+        tell: is given that number whenever it has been counted anew.
+    """
+
+    def __init__(self, resources: Resources, need: Need, tell: Callable[[int], None] = lambda num: None) -> None:
+        self._tell = tell
         self._most = resources.max_concurrent
         self._need = need
         self._looked = -_LOOK_EVERY_S
@@ -171,6 +176,7 @@ class Slots:
             self._looked = time.monotonic()
             fitting = max(1, capacity(ray.nodes(), growth(), self._need))
             self._now = fitting if self._most == "auto" else min(fitting, self._most)
+            self._tell(self._now)
         return self._now
 
 

@@ -65,6 +65,10 @@ class Confirmation:
     """Shares of the training samples, each in (0, 1), on which the configuration is trained as well, with the
     same seeds: the ranking's condition *few labels*. E.g. ``[0.1, 0.3]``; empty leaves it unmeasured."""
 
+    keep_model: bool = True
+    """Keep each backbone's tuned network, of its confirmations the one that is best on validation, as a model that
+    predicts by itself: in the sweep's folder, in MLflow and for ``export``. It takes as much disk as the network."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weighting:

@@ -184,11 +184,12 @@ def _confirmation_section() -> Section:
     part = Scalar(kind=float, low=0, high=1, also=broken_part)
     return _section(
         Confirmation,
-        {"seeds": Scalar(kind=int, low=1, high=100), "train_fracs": Numbers(item=part)},
+        {"seeds": Scalar(kind=int, low=1, high=100), "train_fracs": Numbers(item=part), "keep_model": Flag()},
         hints={
             "num_seeds": "did you mean 'seeds'?",
             "train_frac": "did you mean 'train_fracs'? A task's own train_frac belongs under tasks",
             "fractions": "did you mean 'train_fracs'?",
+            **dict.fromkeys(("keep", "keep_models", "save_model", "export"), "did you mean 'keep_model'?"),
         },
     )
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.display.board import describe
-from orchestrator.display.table import points
+from orchestrator.display.fitting import Column, fitting_table
+from orchestrator.display.scores import metric_name, score_text
+from orchestrator.display.words import depth, rate
 from orchestrator.overview import Overview
+from orchestrator.tracking.naming import short_names
 
 __all__ = ["print_attempts", "print_runs", "print_sweeps"]
 
@@ -33,26 +35,81 @@ def print_sweeps(sweeps: Sequence[Overview], console: Console) -> None:
             )
 
 
-def print_runs(trials: Sequence[Mapping[str, Any]], console: Console) -> None:
-    """One line per run that ended, as `list_runs` has them."""
-    table = Table(box=None, padding=(0, 1))
-    columns = ["#", "backbone", "phase", "state", "val", "configuration", "epochs", "s"]
-    is_retried = any(len(trial["attempts"]) > 1 for trial in trials)  # as a rule nothing was tried twice
-    for column in [*columns, "attempts"] if is_retried else columns:
-        table.add_column(column, justify="left" if column in ("backbone", "phase", "state") else "right")
+def print_runs(sweep: Overview, trials: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """One line per run that ended, in the order given, with what `list_runs` has and ``chosen``; then why runs failed
+    and what the marks mean."""
+    console.print(_state(sweep), highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    short = short_names(list(dict.fromkeys(trial["backbone"] for trial in trials)))
+    for task in dict.fromkeys(trial["task"] for trial in trials):
+        of_task = [trial for trial in trials if trial["task"] == task]
+        console.print(_run_table(task, of_task, short, console))
+    for line in [*_failures(trials, short), *_legend(trials)]:
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
+def _state(sweep: Overview) -> str:
+    parts: list[str] = [sweep.state]
+    if sweep.runs is not None:
+        parts.append(f"{sweep.runs}{'' if sweep.planned is None else f' of {sweep.planned}'} runs")
+    parts += [f"{count} {what}" for count, what in ((sweep.failed, "failed"), (sweep.retried, "tried again")) if count]
+    leader = "" if sweep.leader == "-" else f"; first in the ranking: {sweep.leader}"
+    detail = f"; {sweep.detail}" if sweep.detail else ""
+    return f"{sweep.sweep}: {', '.join(parts)}{leader}{detail}"
+
+
+def _run_table(task: str, trials: Sequence[Mapping[str, Any]], short: Mapping[str, str], console: Console) -> Table:
+    rows: list[Mapping[str, Any] | None] = []
     for trial in trials:
-        cells = [
-            str(trial["number"]),
-            Text(trial["backbone"]),
-            f"{trial['phase']}, superseded" if trial["superseded"] else trial["phase"],
-            trial["state"],
-            points(trial["val_score"]),
-            describe(trial),
-            f"{trial['epochs']}/{trial['max_epochs']}",
-            f"{trial['duration_s']:.1f}",
-        ]
-        table.add_row(*cells, *([str(max(1, len(trial["attempts"])))] if is_retried else []))
-    console.print(table)
+        if rows and rows[-1] is not None and rows[-1]["study"] != trial["study"]:
+            rows.append(None)  # an empty line between studies
+        rows.append(trial)
+
+    def cells(text: Callable[[Mapping[str, Any]], str]) -> list[str]:
+        return ["" if row is None else text(row) for row in rows]
+
+    metric = trials[0]["metric"]
+    columns = [
+        Column(header="#", cells=cells(lambda row: f"{'* ' if row['chosen'] else ''}{row['number']}"), rank=0),
+        Column(header="backbone", cells=cells(lambda row: short[row["backbone"]]), rank=0, justify="left"),
+        Column(header="phase", cells=cells(_phase), rank=0, justify="left"),
+        Column(header="state", cells=cells(lambda row: row["state"]), rank=0, justify="left"),
+        Column(
+            header=f"val\n{metric_name(metric)}",
+            cells=cells(lambda row: score_text(row["val_score"], row["metric"])),
+            rank=0,
+        ),
+        Column(header="frozen", cells=cells(depth), rank=0),
+        Column(header="lr", cells=cells(lambda row: rate(row["learning_rate"])), rank=1),
+        Column(header="head lr", cells=cells(lambda row: rate(row["head_learning_rate"])), rank=4),
+        Column(header="epochs", cells=cells(lambda row: f"{row['epochs']}/{row['max_epochs']}"), rank=3),
+        Column(header="s", cells=cells(lambda row: f"{row['duration_s']:.1f}"), rank=2),
+    ]
+    if any(trial["train_frac"] < 1 for trial in trials):
+        columns.append(Column(header="samples", cells=cells(lambda row: f"{100 * row['train_frac']:g} %"), rank=5))
+    if any(len(trial["attempts"]) > 1 for trial in trials):  # as a rule nothing was tried twice
+        columns.append(Column(header="attempts", cells=cells(lambda row: str(max(1, len(row["attempts"])))), rank=1))
+    return fitting_table(columns, console.width, title=task, ascii_only=console.options.ascii_only)
+
+
+def _phase(trial: Mapping[str, Any]) -> str:
+    return f"{trial['phase']}, superseded" if trial["superseded"] else str(trial["phase"])
+
+
+def _failures(trials: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Iterator[str]:
+    """Each reason once, with the runs that it ended."""
+    reasons: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial["state"] == "failed":
+            reasons.setdefault(trial["error"] or "no reason was recorded", []).append(
+                f"#{trial['number']} {short[trial['backbone']]}"
+            )
+    for reason, runs in reasons.items():
+        yield f"failed: {', '.join(runs)}: {reason}"
+
+
+def _legend(trials: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if any(trial["chosen"] for trial in trials):
+        yield "* what validation chose for its backbone: confirmations train it again, with fresh seeds"
 
 
 def print_attempts(begun: Sequence[Mapping[str, Any]], console: Console) -> None:

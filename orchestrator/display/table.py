@@ -10,14 +10,15 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.display.board import rate
 from orchestrator.display.fitting import Column, fitting_table
-from orchestrator.ranking import Comparison, Ranking, aggregate
+from orchestrator.display.scores import metric_name, points, score_text
+from orchestrator.display.words import rate
+from orchestrator.ranking import Ranking, aggregate
+from orchestrator.spelling import spelled
 from orchestrator.tracking.naming import blocks_text, short_names
 
-__all__ = ["points", "print_comparison", "print_ranking"]
+__all__ = ["print_ranking"]
 
-_METRICS: Final = {"r2": "R²"}
 _CONDITIONS: Final = {
     "ease": "few\ntrials",
     "data_efficiency": "few\nlabels",
@@ -30,35 +31,31 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
     rows = ranking.table.to_pylist()
     for verdict in ranking.verdicts:
         of_task = [row for row in rows if row["task"] == verdict.task]
-        console.print(_ranking_table(verdict.task, of_task, console.width))
+        console.print(_ranking_table(verdict.task, of_task, console))
         _print_sentences(verdict.sentences, console)
     if len(ranking.scores) > 1:
         over_all = aggregate(ranking)
-        console.print(_aggregate_table(over_all.table.to_pylist(), len(ranking.scores), console.width))
+        console.print(_aggregate_table(over_all.table.to_pylist(), len(ranking.scores), console))
         _print_sentences(over_all.sentences, console)
-
-
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """One table per task, then what moved in words."""
-    rows = comparison.table.to_pylist()
-    for task in dict.fromkeys(row["task"] for row in rows):
-        of_task = [row for row in rows if row["task"] == task]
-        console.print(_comparison_table(task, of_task, console.width))
-    _print_sentences(comparison.sentences, console)
 
 
 def _print_sentences(sentences: Iterable[str], console: Console) -> None:
     for sentence in sentences:
-        console.print(sentence, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+        text = spelled(sentence) if console.options.ascii_only else sentence
+        console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     console.print()
 
 
-def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> Table:
+def _fitted(columns: Sequence[Column], console: Console, title: str) -> Table:
+    return fitting_table(columns, console.width, title=title, ascii_only=console.options.ascii_only)
+
+
+def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]], console: Console) -> Table:
     rows = sorted(rows, key=lambda row: (row["rank"] is None, row["rank"] or 0, row["backbone"]))
     names = short_names([row["backbone"] for row in rows])
     num_test = next((row["num_test"] for row in rows if row["num_test"]), None)
     metric = next((row["test_metric"] for row in rows if row["test_metric"]), "score")
-    tested = f"test {_METRICS.get(metric, metric)}" + ("" if num_test is None else f"\n(n = {num_test})")
+    tested = f"test {metric_name(metric)}" + ("" if num_test is None else f"\n(n = {num_test})")
     each = partial(_each, rows)
     # What was never measured has no column.
     conditions = [
@@ -85,10 +82,10 @@ def _ranking_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> 
         *conditions,
         *(tried if any(row["num_trials"] for row in rows) else ()),
     )
-    return fitting_table(columns, width, title=f"{task}: adaptability in points, chance 0, perfect 100")
+    return _fitted(columns, console, f"{task}: adaptability in points, chance 0, perfect 100")
 
 
-def _aggregate_table(rows: Sequence[Mapping[str, Any]], num_tasks: int, width: int) -> Table:
+def _aggregate_table(rows: Sequence[Mapping[str, Any]], num_tasks: int, console: Console) -> Table:
     names = short_names([row["backbone"] for row in rows])
     each = partial(_each, rows)
     columns = (
@@ -101,23 +98,7 @@ def _aggregate_table(rows: Sequence[Mapping[str, Any]], num_tasks: int, width: i
         Column(header="Bradley-\nTerry", cells=each(lambda row: _signed(row["bradley_terry"])), rank=3),
         Column(header="missing", cells=each(lambda row: ", ".join(row["missing_tasks"]) or "-"), rank=4),
     )
-    return fitting_table(columns, width, title=f"all {num_tasks} tasks: mean adaptability in points")
-
-
-def _comparison_table(task: str, rows: Sequence[Mapping[str, Any]], width: int) -> Table:
-    names = short_names([row["backbone"] for row in rows])
-    each = partial(_each, rows)
-    columns = (
-        Column(header="backbone", cells=each(lambda row: names[row["backbone"]]), rank=0, justify="left"),
-        Column(header="rank\na", cells=each(lambda row: _places(row, "a")), rank=0),
-        Column(header="rank\nb", cells=each(lambda row: _places(row, "b")), rank=0),
-        Column(header="moved", cells=each(_moved), rank=1),
-        Column(header="score\na", cells=each(lambda row: points(row["score_a"])), rank=1),
-        Column(header="score\nb", cells=each(lambda row: points(row["score_b"])), rank=1),
-        Column(header="b - a", cells=each(lambda row: _signed(row["difference"], 100)), rank=0),
-        Column(header="95 %", cells=each(_difference), rank=0),
-    )
-    return fitting_table(columns, width, title=f"{task}: from a to b, in points")
+    return _fitted(columns, console, f"all {num_tasks} tasks: mean adaptability in points")
 
 
 def _points_of(column: str) -> Callable[[Mapping[str, Any]], str]:
@@ -149,28 +130,6 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
 
 
-def _places(row: Mapping[str, Any], side: str) -> str:
-    if row[f"rank_{side}"] is None:
-        return "-"
-    low, high = row[f"rank_low_{side}"], row[f"rank_high_{side}"]
-    if low is None:
-        return f"{row[f'rank_{side}']} ?"
-    return str(low) if low == high else f"{row[f'rank_{side}']} ({low}-{high})"
-
-
-def _moved(row: Mapping[str, Any]) -> str:
-    if row["rank_change"] is None:
-        return f"only {row['status'][-1]}"
-    if not row["rank_change"]:
-        return "="
-    return f"{-row['rank_change']:+d}" + (" !" if row["moved"] else "")
-
-
-def _difference(row: Mapping[str, Any]) -> str:
-    low, high = row["difference_low"], row["difference_high"]
-    return "-" if low is None else f"{_signed(low, 100)} to {_signed(high, 100)}"
-
-
 def _signed(value: float | None, scale: float = 1.0) -> str:
     return "-" if value is None else f"{scale * value:+z.{1 if scale > 1 else 2}f}"
 
@@ -185,9 +144,8 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 def _confirmed(row: Mapping[str, Any]) -> str:
     """Mean and standard deviation over the confirmations: in points, an R² as the fraction people say."""
-    shown = _fraction if row["test_metric"] == "r2" else points
-    spread = "" if row["confirmation_sd"] is None else f" ± {shown(row['confirmation_sd'])}"
-    return shown(row["confirmation_mean"]) + spread
+    mean, sd, metric = row["confirmation_mean"], row["confirmation_sd"], row["test_metric"]
+    return score_text(mean, metric) + ("" if sd is None else f" ± {score_text(sd, metric)}")
 
 
 def _depth(row: Mapping[str, Any]) -> str:
@@ -213,12 +171,3 @@ def _coverage(row: Mapping[str, Any]) -> str:
 
 def _cost(row: Mapping[str, Any]) -> str:
     return "-" if row["cost_s"] is None else f"{row['cost_s']:.0f}"
-
-
-def _fraction(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def points(fraction: float | None) -> str:
-    """``91.3`` for 0.913."""
-    return "-" if fraction is None else f"{100 * fraction:z.1f}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from orchestrator.ranking.aggregate import Aggregate, aggregate
 from orchestrator.ranking.choice import NoCompletedTrial, choose
 from orchestrator.ranking.compare import Comparison, common_weights, compare
-from orchestrator.ranking.confirmed import superseded
+from orchestrator.ranking.confirmed import fallen, superseded
 from orchestrator.ranking.foreign import rank_scores
 from orchestrator.ranking.options import PRESETS, Planned, RaceEnd, RankingOptions
 from orchestrator.ranking.profile import ProfileTables, profile_tables
@@ -38,6 +38,7 @@ __all__ = [
     "choose",
     "common_weights",
     "compare",
+    "fallen",
     "profile_tables",
     "rank",
     "rank_scores",

@@ -10,8 +10,8 @@ had the whole budget from the start.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.ranking.choice import NoCompletedTrial, choose_run
-from orchestrator.ranking.runs import REPEATS, Run, Runs
+from orchestrator.ranking.runs import REPEATS, Run, Runs, collapsed
 from orchestrator.ranking.study import read_runs
 
-__all__ = ["MIN_CONFIRMATIONS", "Confirmed", "confirmed", "superseded", "was_extended"]
+__all__ = ["MIN_CONFIRMATIONS", "Confirmed", "confirmed", "fallen", "superseded", "was_extended"]
 
 MIN_CONFIRMATIONS = 2
 
@@ -62,6 +62,33 @@ def superseded(trials: pa.Table) -> frozenset[tuple[str, int]]:
         runs = read_runs(trials.filter(pc.field("study") == study))
         if was_extended(runs) or _repeated(list(runs.at(runs.among("phase", REPEATS)))):
             found |= {(study, run.number) for run in confirmed(runs).superseded}
+    return frozenset(found)
+
+
+def fallen(trials: pa.Table, tests: pa.Table, out: Collection[tuple[str, int]]) -> frozenset[tuple[str, int]]:
+    """Study and number of each confirmation and reduced run that collapsed, which the scores leave out: far below
+    the others of its study on as much training data.
+
+    Args:
+        trials: columns of TRIALS, any number of studies.
+        tests: columns of TESTS.
+        out: what `superseded` says of these trials.
+    """
+    ended = pc.and_(pc.is_in(trials["phase"], pa.array(REPEATS, pa.string())), pc.equal(trials["state"], "completed"))
+    repeats = trials.filter(ended).select(["study", "number", "train_frac"]).to_pylist()
+    names = ("study", "number", "test_score")
+    scores = {
+        (study, number): score for study, number, score in zip(*(tests[n].to_pylist() for n in names), strict=True)
+    }
+    alike: defaultdict[tuple[str, float], list[tuple[str, int]]] = defaultdict(list)
+    for run in repeats:
+        key = run["study"], run["number"]
+        if key in scores and key not in out:
+            alike[run["study"], round(run["train_frac"], 9)].append(key)
+    found: set[tuple[str, int]] = set()
+    for keys in alike.values():
+        fell = collapsed([scores[key] for key in keys])
+        found |= {key for key, is_out in zip(keys, fell, strict=True) if is_out}
     return frozenset(found)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from orchestrator.report.document import Block, Cell, Figure, Missing, Prose, Section, Table
-from orchestrator.report.figures_ranking import costs
+from orchestrator.report.figures_ranking import Priced, costs
 from orchestrator.report.quality import EFFICIENCY, measured_cost
-from orchestrator.report.reading import Rows, StudyRecords, SweepRecords, budgets
-from orchestrator.report.wording import DASH, count, listed, number, scale, seconds
+from orchestrator.report.studies import Rows, StudyRecords, SweepRecords, common_basis
+from orchestrator.report.wording import DASH, count, listed, number, plural, scale, seconds
 from orchestrator.screen_report import BASELINE, Foretold
 
 __all__ = ["across"]
@@ -48,16 +48,17 @@ def _pareto(studies: Sequence[StudyRecords], anchor: str) -> list[Block]:
     if not known:
         return [Missing(what="Cost", how="it takes a backbone with confirmations, and times of its runs")]
     metric = scale(known[0].row["test_metric"])
+    timed = [study for study in known if study.profile["cost_s"]]
     spots = [
-        (
-            study.short,
-            study.color,
-            study.profile["cost_s"],
-            metric.factor * study.profile["quality"],
-            bool(study.profile["on_pareto_front"]),
+        Priced(
+            name=study.short,
+            color=study.color,
+            marker=study.marker,
+            cost=study.profile["cost_s"],
+            score=metric.factor * study.profile["quality"],
+            on_front=bool(study.profile["on_pareto_front"]),
         )
-        for study in known
-        if study.profile["cost_s"]
+        for study in timed
     ]
     table = Table(
         caption="Seconds of random search, one trial after the other, to within a point of the quality that was found; "
@@ -79,7 +80,13 @@ def _pareto(studies: Sequence[StudyRecords], anchor: str) -> list[Block]:
     left_out = len(known) - len(spots)
     if not spots:
         return [table, Missing(what="A chart of cost", how="no backbone came within a point in the trials replayed")]
-    front = [spot[0] for spot in spots if spot[4]]
+    seen = "; ".join(
+        f"{study.short} {metric.text(study.profile['quality'])} after {seconds(study.profile['cost_s'])}"
+        for study in timed
+    )
+    front = listed([spot.name for spot in spots if spot.on_front])
+    unknown = f"; the cost of {plural(left_out, 'backbone')}, of unknown times" if left_out else ""
+    devices = listed(sorted({run["device"] for study in known for run in study.runs if run["device"]})) or "these"
     return [
         Figure(
             svg=costs(
@@ -88,10 +95,10 @@ def _pareto(studies: Sequence[StudyRecords], anchor: str) -> list[Block]:
                 x="seconds to within a point of its best",
                 y=f"test {metric.label}",
             ),
-            alt=f"Test score against seconds of {len(spots)} backbones; not beaten in both: {listed(front)}.",
-            caption="Quality against what it took to find it: large markers are beaten by nobody in both. Cost has "
-            f"no weight in the score. n = {len(spots)} backbones{f', {left_out} of unknown cost' if left_out else ''}; "
-            f"{budgets(known)}.",
+            alt=f"Test {metric.label} and time to find it: {seen}. Beaten by nobody in both: {front}.",
+            caption="Quality against the time of random search, one trial after the other, to within a point of it: "
+            "large markers are beaten by nobody in both. Cost has no weight in the score.",
+            basis=common_basis(timed, unmeasured=f"times on devices other than {devices}{unknown}"),
             table=table,
         )
     ]

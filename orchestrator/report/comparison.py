@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.ranking import Ranking, Verdict
 from orchestrator.report.document import Block, Cell, Facts, Missing, Table
-from orchestrator.report.reading import StudyRecords
+from orchestrator.report.studies import StudyRecords
 from orchestrator.report.wording import DASH, percent, points
 
 __all__ = ["compared"]
@@ -50,15 +50,16 @@ def compared(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords])
         Facts(items=tuple(facts)),
         Table(
             caption="P(row beats column), with what more tuning might still find. Blue: likely; orange: unlikely.",
-            columns=("", *(study.short for study in ranked)),
+            columns=("row", *(study.short for study in ranked)),
             rows=matrix,
         ),
         Table(
-            caption="Every pair: difference of scores in points, with intervals for all pairs at once",
+            caption=f"Every pair: difference of scores in points, with {interval} intervals for all pairs at once",
             columns=(
                 "pair",
                 "difference",
-                interval,
+                "low",
+                "high",
                 "P(first is better)",
                 "P(no practical difference)",
                 "one run beats one",
@@ -66,9 +67,10 @@ def compared(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords])
             ),
             rows=tuple(
                 (
-                    f"{names[pair['a']]} - {names[pair['b']]}",
+                    f"{names[pair['a']]} minus {names[pair['b']]}",
                     points(pair["difference"]),
-                    f"{points(pair['ci_low'])} to {points(pair['ci_high'])}",
+                    points(pair["ci_low"]),
+                    points(pair["ci_high"]),
                     percent(pair["p_a_beats_b"]),
                     percent(pair["p_tied"]),
                     percent(pair["p_single_run"]),

@@ -8,8 +8,8 @@ from typing import Any, Final
 from orchestrator.ranking import Ranking, Verdict
 from orchestrator.ranking.options import COMPONENTS
 from orchestrator.report.document import Block, Cell, Figure, Missing, Table
-from orchestrator.report.figures_ranking import grouped
-from orchestrator.report.reading import StudyRecords
+from orchestrator.report.figures_ranking import Marked, grouped
+from orchestrator.report.studies import StudyRecords, common_basis
 from orchestrator.report.wording import listed, percent, points
 
 __all__ = ["components"]
@@ -53,21 +53,41 @@ def components(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords
     ]
     shown = [name for name in COMPONENTS if any(study.row.get(name) is not None for study in ranked)]
     if ranked and shown:
-        values = {study.short: [study.row.get(name) for name in shown] for study in ranked}
+        spread = {name for name in shown if any(study.row.get(f"{name}_sd") is not None for study in ranked)}
+        spots = [
+            Marked(
+                name=study.short,
+                color=study.color,
+                marker=study.marker,
+                scores=tuple(study.row.get(name) for name in shown),
+            )
+            for study in ranked
+        ]
         titles = [_CONDITIONS[name][0] for name in shown]
+        seen = "; ".join(f"{spot.name} {', '.join(points(value) for value in spot.scores)}" for spot in spots)
+        unmeasured = listed([_CONDITIONS[name][0].lower() for name in verdict.unmeasured])
         blocks.append(
             Figure(
-                svg=grouped(f"{anchor}-parts", titles, values, {study.short: study.color for study in ranked}),
-                alt=f"Scores under {listed([title.lower() for title in titles])}, as in the table below.",
+                svg=grouped(f"{anchor}-parts", titles, spots),
+                alt=f"Scores under {listed([title.lower() for title in titles])}: {seen}.",
                 caption="The same chance-normalised test score under each condition; a backbone's score is their "
-                f"weighted mean. n and seeds as above; {_options_text(ranking)}.",
+                f"weighted mean. {_options_text(ranking)}.",
+                basis=common_basis(ranked, unmeasured=unmeasured or "conditions other than these; their intervals"),
                 table=Table(
-                    caption="Scores under each condition, in points; ± is one standard deviation",
-                    columns=("backbone", *(title.lower() for title in titles), "rank 1 under other weights"),
+                    caption="Scores under each condition, in points",
+                    columns=(
+                        "backbone",
+                        *(
+                            part
+                            for name, title in zip(shown, titles, strict=True)
+                            for part in _columns(title, name in spread)
+                        ),
+                        "rank 1 under other weights",
+                    ),
                     rows=tuple(
                         (
                             Cell(text=study.short, color=study.color),
-                            *(_with_sd(study.row, name) for name in shown),
+                            *(text for name in shown for text in _with_sd(study.row, name, name in spread)),
                             percent(study.row.get("weight_stability")),
                         )
                         for study in ranked
@@ -79,15 +99,20 @@ def components(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords
         title, _, how = _CONDITIONS[name]
         lacking = verdict.lacking.get(name)
         alike = f"; it was not measured alike for {listed(lacking)}" if lacking else ""
-        blocks.append(Missing(what=title, how=f"{how or 'a race compares fully tuned backbones alone'}{alike}"))
+        what = "Robustness to perturbed inputs" if name == "robustness" else title
+        blocks.append(Missing(what=what, how=f"{how or 'a race compares fully tuned backbones alone'}{alike}"))
     return blocks
 
 
 def _options_text(ranking: Ranking) -> str:
     options = ranking.options
-    return f"margin of no practical difference {points(options.eps)} points, Monte-Carlo seed {options.seed}"
+    return f"Margin of no practical difference {points(options.eps)} points, Monte-Carlo seed {options.seed}"
 
 
-def _with_sd(row: Mapping[str, Any], name: str) -> str:
-    sd = row.get(f"{name}_sd")
-    return points(row.get(name)) + (f" ± {points(sd)}" if sd is not None else "")
+def _columns(title: str, with_sd: bool) -> tuple[str, ...]:
+    return (title.lower(), "sd") if with_sd else (title.lower(),)
+
+
+def _with_sd(row: Mapping[str, Any], name: str, with_sd: bool) -> tuple[str, ...]:
+    mean = points(row.get(name))
+    return (mean, points(row.get(f"{name}_sd"))) if with_sd else (mean,)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from orchestrator.report.document import Block, Facts, Missing, Table
-from orchestrator.report.reading import StudyRecords
-from orchestrator.report.wording import DASH, Scale, number, percent, points, rate, scale, seconds, span
-from orchestrator.tracking.naming import blocks_text
+from orchestrator.report.studies import StudyRecords
+from orchestrator.report.wording import DASH, Scale, frozen, number, percent, points, rate, scale, seconds, span
 
-__all__ = ["chosen", "importance"]
+__all__ = ["chosen", "importance", "settings"]
 
 _SENSITIVITY: Final = (
     ("Learning rates within a point of the best", "lr_tolerance_decades"),
@@ -18,31 +17,37 @@ _SENSITIVITY: Final = (
 )
 
 
+def settings(study: StudyRecords) -> tuple[tuple[str, str], ...]:
+    """The chosen configuration, term by term: what to type to train it again."""
+    run = next(run for run in study.runs if run["number"] == study.row["chosen_number"])
+    depth = frozen(run["freeze_depth"], run["tune_stop"], run["num_blocks"])
+    named = [
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else number(value)}"
+        for name in ("weight_decay", "layer_decay", "head_init", "stay_near")
+        if (value := run[name]) is not None
+    ]
+    return (
+        ("Backbone", study.backbone),
+        ("Frozen blocks", f"{depth}, from the input ({percent(run['freeze_frac'])})"),
+        ("Learning rate of the blocks", rate(run["learning_rate"])),
+        ("Learning rate of the head", rate(run["head_learning_rate"])),
+        ("Other settings", ", ".join([*named, f"batches of {run['batch_size']}", f"{run['max_epochs']} epochs"])),
+    )
+
+
 def chosen(study: StudyRecords) -> Facts:
     """Its settings, its scores, what it cost, and how sensitive the backbone is."""
     row, metric = study.row, scale(study.row["test_metric"])
-    run = next(run for run in study.runs if run["number"] == row["chosen_number"])
-    depth = blocks_text(run["freeze_depth"], run["tune_stop"], run["num_blocks"])
     spread = f" ± {metric.text(row['confirmation_sd'])}" if row["confirmation_sd"] is not None else ""
-    collapsed = f", {row['num_collapsed']} collapsed and left out" if row["num_collapsed"] else ""
-    seen = f"{row['num_confirmations']} confirmations{collapsed}"
     items = [
-        ("Backbone", study.backbone),
         ("Place", f"rank {span(row['rank_low'], row['rank_high'])}, score {points(row['score'])}"),
-        ("Test", f"{metric.name} {metric.text(row['confirmation_mean'])}{spread} ({seen})"),
+        ("Test", f"{metric.name} {metric.text(row['confirmation_mean'])}{spread}: {study.seeds}"),
+        *settings(study),
         (
             "Chosen trial",
-            f"#{run['number']} by its smoothed validation score; as measured {metric.text(row['val_score'])}",
+            f"#{row['chosen_number']} by its smoothed validation score; as measured {metric.text(row['val_score'])}",
         ),
-        ("Frozen blocks", f"{depth} ({percent(run['freeze_frac'])})"),
-        ("Learning rates", f"blocks {rate(run['learning_rate'])}, head {rate(run['head_learning_rate'])}"),
-        (
-            "Other settings",
-            f"weight decay {number(run['weight_decay'])}, layer decay {number(run['layer_decay'])}, head from "
-            f"{run['head_init']}, stay near {number(run['stay_near'])}, batches of {run['batch_size']}, "
-            f"{run['max_epochs']} epochs",
-        ),
-        ("Spent", f"{study.budget}, {study.seeds}; {seconds(row['cost_s'])}"),
+        ("Spent", f"{study.budget}; {seconds(row['cost_s'])} in all"),
     ]
     for title, name in _SENSITIVITY:
         if study.profile.get(name) is not None:
@@ -64,7 +69,7 @@ def importance(study: StudyRecords) -> list[Block]:
     """PED-ANOVA of the searched parameters, beside a dummy."""
     if not study.importances:
         how = "it takes completed trials, twelve at least; a dozen still tell little"
-        return [Missing(what=f"Importance of the settings of {study.short}", how=how)]
+        return [Missing(what="Importance of the settings", of=study.short, how=how)]
     rows = []
     for one in study.importances:
         judgement = "perhaps" if one.is_shown else "not shown"
@@ -77,6 +82,7 @@ def importance(study: StudyRecords) -> list[Block]:
             "trials the dummy often wins",
             columns=("setting", "importance", "of a dummy", "dummies that reach it", "does it matter"),
             rows=tuple(rows),
+            words=frozenset({4}),
             folded=True,
         )
     ]

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
-__all__ = ["Block", "Cell", "Code", "Facts", "Figure", "Missing", "Pictures", "Prose", "Section", "Shown", "Table"]
+__all__ = [
+    "Basis",
+    "Block",
+    "Card",
+    "Cell",
+    "Code",
+    "Commands",
+    "Facts",
+    "Figure",
+    "Missing",
+    "Pictures",
+    "Prose",
+    "Section",
+    "Shown",
+    "Table",
+    "all_blocks",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,14 +59,33 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Basis:
+    """What a figure rests on, and where it ends. None may be empty: what is not there is said to be not there."""
+
+    num: str
+    """Of what there are how many."""
+
+    seeds: str
+    budget: str
+    unmeasured: str
+    """What a reader might take it to show, and it does not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
     """A chart with what a reader needs who cannot see it."""
 
     svg: Markup
     alt: str
+    """What is seen, with its numbers."""
+
     caption: str
+    basis: Basis
     table: Table | None = None
     """Its numbers, folded away below it."""
+
+    wide: bool = False
+    """Whether it scrolls on a small screen, because it could not be read as small as that."""
 
     kind: str = "figure"
 
@@ -60,6 +96,10 @@ class Missing:
 
     what: str
     how: str
+    of: str = ""
+    """The backbone that lacks it, where it is one's alone."""
+
+    label: str = "Not measured"
     kind: str = "missing"
 
 
@@ -93,6 +133,14 @@ class Code:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Commands:
+    """Command lines, each with what it is for; a click takes a whole one."""
+
+    items: tuple[tuple[str, str], ...]
+    kind: str = "commands"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Shown:
     """A picture in the page."""
 
@@ -109,10 +157,23 @@ class Pictures:
 
     items: tuple[Shown, ...]
     caption: str
+    basis: Basis
     kind: str = "pictures"
 
 
-Block = Table | Figure | Missing | Prose | Facts | Code | Pictures
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """Blocks under a heading of their own, beside a figure where there is room."""
+
+    title: str
+    blocks: tuple[Facts | Commands, ...]
+    place: Literal["", "tall", "wide"] = ""
+    """Tall: two others fit beside it. Wide: the whole width is its own."""
+
+    kind: str = "card"
+
+
+Block = Table | Figure | Missing | Prose | Facts | Code | Commands | Pictures | Card
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,3 +186,16 @@ class Section:
     sections: Sequence[Section] = ()
     color: str | None = None
     """Of a swatch before the title."""
+
+    folded: str = ""
+    """Title under which its sections are folded away; its blocks are not."""
+
+    opened: bool = False
+    """Whether what is folded is open at first."""
+
+
+def all_blocks(sections: Sequence[Section]) -> Iterator[Block]:
+    """Of sections and of those within them, in the page's order."""
+    for section in sections:
+        yield from section.blocks
+        yield from all_blocks(section.sections)

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GRAY", "INK", "MARKERS", "SMALL", "WIDTH", "draw", "ink", "label"]
+__all__ = ["GRAY", "INK", "MARKERS", "SMALL", "WIDTH", "cased", "draw", "ink", "label"]
 
 INK: Final = "#010203"
 """Drawn in the colour of the page's text, whichever that is."""
 
 GRAY: Final = "#888888"
-WIDTH: Final = 4.6
+WIDTH: Final = 4.2
 """Inches: a phone's screen at the size the letters are drawn in."""
 
-SMALL: Final = 7.5
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
+SMALL: Final = 8.2
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "d")
 """Beside colours, so that these are not needed to tell backbones apart."""
 
 _STYLE: Final[dict[Any, Any]] = {
@@ -37,7 +38,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "axes.spines.top": False,
     "axes.titlecolor": INK,
     "axes.titlesize": 9,
-    "axes.unicode_minus": True,
+    "axes.unicode_minus": False,  # what is copied is a number
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "grid.alpha": 0.35,
@@ -53,13 +54,13 @@ _STYLE: Final[dict[Any, Any]] = {
     "text.color": INK,
     "text.parse_math": False,  # a name with two dollar signs is a name
     "xtick.color": INK,
-    "xtick.labelsize": 8,
+    "xtick.labelsize": 8.5,
     "ytick.color": INK,
-    "ytick.labelsize": 8,
+    "ytick.labelsize": 8.5,
 }
 
 _METADATA: Final = {"Creator": None, "Date": None, "Format": None, "Type": None}
-_LONGEST: Final = 26
+_LONGEST: Final = 24
 
 
 def draw(name: str, plot: Callable[[Figure], None], *, height: float = 3.0, width: float = WIDTH) -> Markup:
@@ -90,6 +91,12 @@ def draw(name: str, plot: Callable[[Figure], None], *, height: float = 3.0, widt
 def ink(color: str) -> str:
     """A backbone's colour as it is drawn: black would not show on a dark page."""
     return INK if color == "#000000" else color
+
+
+def cased(axes: Axes, x: Any, y: Any, color: str, *, width: float = 1.6, **look: Any) -> None:
+    """A line with an edge in the text's colour: yellow would not show on white, nor a dark blue on black."""
+    axes.plot(x, y, color=INK, linewidth=width + 1.0, alpha=0.55, zorder=1.9)
+    axes.plot(x, y, color=ink(color), linewidth=width, markeredgecolor=INK, markeredgewidth=0.6, **look)
 
 
 def label(text: str) -> str:

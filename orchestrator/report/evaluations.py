@@ -60,10 +60,9 @@ class MeasureSet:
         found = (self.mean(name, condition, split) for split in ("test", "val", "train"))
         return next((value for value in found if value is not None), None)
 
-    def text(self, name: str, write: Callable[[float | None], str], condition: str = "") -> str:
-        """Mean and standard deviation over the confirmations, as `write` writes them."""
-        sd = self.sd(name, condition)
-        return write(self.mean(name, condition)) + (f" ± {write(sd)}" if sd is not None else "")
+    def cells(self, name: str, write: Callable[[float | None], str], condition: str = "") -> tuple[str, str]:
+        """Mean and standard deviation over the confirmations, as `write` writes them, for a table's two columns."""
+        return write(self.mean(name, condition)), write(self.sd(name, condition))
 
     def conditions(self, name: str, split: str = "test") -> list[str]:
         """Under which `name` was measured, in the order of the records."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from orchestrator.report.drawing import GRAY, INK, SMALL, draw, ink, label
+from orchestrator.report.drawing import GRAY, INK, SMALL, cased, draw, ink, label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "drift", "perturbed", "reliability"]
+__all__ = ["NUMBERED", "confusion", "drift", "perturbed", "reliability"]
 
 _SMALL_SIZE = 4.0
-_NUMBERED = 12
+NUMBERED = 12
 """Classes up to which a confusion matrix has room for its numbers."""
 
 
@@ -42,6 +42,8 @@ def perturbed(name: str, color: str, scores: Mapping[str, Mapping[int, float]], 
                     alpha=min(1.0, 0.25 + 0.25 * severity),
                     linestyle="",
                     marker="o",
+                    markeredgecolor=INK,
+                    markeredgewidth=0.6,
                     markersize=_SMALL_SIZE + 1.6 * severity,
                     label=None if severity in shown else f"severity {severity}",
                 )
@@ -61,9 +63,10 @@ def reliability(name: str, color: str, bins: Sequence[tuple[float, float, float]
         axes = figure.subplots()
         confidence, accuracy, num = (np.array(column) for column in zip(*bins, strict=True))
         axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1, label="perfectly calibrated")
-        axes.plot(confidence, accuracy, color=ink(color), linewidth=1)
+        cased(axes, confidence, accuracy, color, width=1)
+        look: dict[str, Any] = {"color": ink(color), "edgecolors": INK, "linewidths": 0.6, "zorder": 3}
         sizes = 10 + 50 * num / max(float(num.max()), 1.0)
-        axes.scatter(confidence, accuracy, s=sizes, color=ink(color), label="bins of the test set", zorder=3)
+        axes.scatter(confidence, accuracy, s=sizes, label="bins of the test set", **look)
         low = max(0.0, min(float(confidence.min()), float(accuracy.min())) - 0.05)
         axes.set_xlim(low, 1.02)
         axes.set_ylim(low, 1.02)
@@ -84,7 +87,7 @@ def drift(name: str, color: str, blocks: Sequence[tuple[int, float]], freeze_dep
         places, values = ([pair[side] for pair in blocks] for side in (0, 1))
         if freeze_depth:
             axes.axvspan(-0.5, freeze_depth - 0.5, color=GRAY, alpha=0.2, linewidth=0, label="frozen blocks")
-        axes.plot(places, values, color=ink(color), marker="o", label="CKA, 1 is unchanged")
+        cased(axes, places, values, color, marker="o", label="CKA, 1 is unchanged")
         axes.set_xlim(-0.5, max(places) + 0.5)
         axes.set_ylim(min(0.95, min(values) - 0.05), 1.02)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -107,14 +110,14 @@ def confusion(name: str, class_names: Sequence[str], counts: npt.NDArray[np.int6
         axes = figure.subplots()
         axes.imshow(pixels, interpolation="none")
         names = [label(one) for one in class_names]
-        small = SMALL if len(names) <= _NUMBERED else 6
+        small = SMALL if len(names) <= NUMBERED else 6.2
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=small)
         axes.set_yticks(range(len(names)), names, fontsize=small)
         axes.grid(visible=False)
-        if len(names) <= _NUMBERED:
+        if len(names) <= NUMBERED:
             for row, column in zip(*np.nonzero(counts), strict=True):
                 axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", fontsize=SMALL)
         axes.set_xlabel("answer")
         axes.set_ylabel("true class")
 
-    return draw(name, plot, height=4.2)
+    return draw(name, plot, height=4.0 if len(class_names) <= NUMBERED else 4.6)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from orchestrator.report.drawing import GRAY, INK, MARKERS, SMALL, draw, ink, label
+from orchestrator.report.drawing import GRAY, INK, SMALL, cased, draw, ink, label
 from orchestrator.report.wording import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Place", "Standing", "costs", "forest", "grouped", "ranks"]
-
+__all__ = ["Marked", "Place", "Priced", "Standing", "costs", "forest", "grouped", "ranks"]
 
 _LOG_FROM = 4.0
 """Ratio of costs from which on an axis is logarithmic."""
+
+_DECADES = 100.0
+"""Ratio of costs from which on there is room for the powers of ten alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,7 @@ class Standing:
 
     name: str
     color: str
+    marker: str
     score: float
     low: float
     high: float
@@ -41,6 +44,7 @@ class Place:
 
     name: str
     color: str
+    marker: str
     rank: int | None
     low: int
     high: int
@@ -48,21 +52,53 @@ class Place:
     found_high: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marked:
+    """A backbone's score, a fraction, under each of several conditions; None where it was not measured."""
+
+    name: str
+    color: str
+    marker: str
+    scores: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Priced:
+    """A backbone's score, on the axis' scale, and what it took."""
+
+    name: str
+    color: str
+    marker: str
+    cost: float
+    """Seconds, above zero."""
+
+    score: float
+    on_front: bool
+    """Whether nobody beats it in both."""
+
+
 def forest(name: str, standings: Sequence[Standing]) -> Markup:
     """Scores with their intervals, best on top."""
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, one in enumerate(standings):
-            color, marker = ink(one.color), MARKERS[place % len(MARKERS)]
-            axes.plot([100 * one.low, 100 * one.high], [place, place], color=color, linewidth=2.2)
-            axes.plot([100 * one.score], [place], color=color, marker=marker, markersize=7, markeredgecolor=INK)
+        for row, one in enumerate(standings):
+            cased(axes, [100 * one.low, 100 * one.high], [row, row], one.color, width=2.4)
+            axes.plot(
+                [100 * one.score],
+                [row],
+                color=ink(one.color),
+                marker=one.marker,
+                markersize=8,
+                markeredgecolor=INK,
+                markeredgewidth=0.8,
+            )
             if one.confirmed is not None:
-                axes.plot([100 * one.confirmed], [place], "|", color=INK, markersize=11, markeredgewidth=1.2)
+                axes.plot([100 * one.confirmed], [row], "|", color=INK, markersize=13, markeredgewidth=1.2)
         _names(axes, [one.name for one in standings])
-        axes.set_xlabel("score, points (0 is chance, 100 is perfect)")
+        axes.set_xlabel("score, points")
 
-    return draw(name, plot, height=0.85 + 0.3 * len(standings))
+    return draw(name, plot, height=0.75 + 0.3 * len(standings))
 
 
 def ranks(name: str, places: Sequence[Place]) -> Markup:
@@ -74,71 +110,59 @@ def ranks(name: str, places: Sequence[Place]) -> Markup:
         axes = figure.subplots()
         for row, one in enumerate(places):
             color = ink(one.color)
-            axes.plot([one.low, one.high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
             axes.plot(
-                [one.found_low, one.found_high], [row, row], color=color, linewidth=7, alpha=0.45, solid_capstyle="butt"
+                [one.found_low, one.found_high], [row, row], color=color, linewidth=8, alpha=0.45, solid_capstyle="butt"
             )
+            cased(axes, [one.low, one.high], [row, row], one.color, width=2.2)
             for end in (one.low, one.high):
-                axes.plot([end], [row], "|", color=color, markersize=9, markeredgewidth=1.6)
+                axes.plot([end], [row], "|", color=INK, markersize=9, markeredgewidth=1.4)
             if one.rank is not None:
-                marker = MARKERS[row % len(MARKERS)]
-                axes.plot([one.rank], [row], color=color, marker=marker, markersize=7, markeredgecolor=INK)
+                axes.plot([one.rank], [row], color=color, marker=one.marker, markersize=8, markeredgecolor=INK)
         _names(axes, [one.name for one in places])
         axes.set_xlim(0.6, max(one.high for one in places) + 0.4)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
         axes.set_xlabel("rank (1 is best)")
 
-    return draw(name, plot, height=0.85 + 0.3 * len(places))
+    return draw(name, plot, height=0.75 + 0.3 * len(places))
 
 
-def grouped(
-    name: str, groups: Sequence[str], values: Mapping[str, Sequence[float | None]], colors: Mapping[str, str]
-) -> Markup:
-    """For every group one marker per backbone. values: backbone -> its score in each group, fractions."""
+def grouped(name: str, groups: Sequence[str], spots: Sequence[Marked]) -> Markup:
+    """For every group one marker per backbone."""
 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
-        width = 0.7 / max(len(values), 1)
-        for place, (backbone, scores) in enumerate(values.items()):
-            shift = (place - (len(values) - 1) / 2) * width
-            spots = [(at + shift, 100 * score) for at, score in enumerate(scores) if score is not None]
+        width = 0.7 / max(len(spots), 1)
+        for place, spot in enumerate(spots):
+            shift = (place - (len(spots) - 1) / 2) * width
+            known = [(at + shift, 100 * score) for at, score in enumerate(spot.scores) if score is not None]
             axes.plot(
-                [x for x, _ in spots],
-                [y for _, y in spots],
-                color=ink(colors[backbone]),
+                [x for x, _ in known],
+                [y for _, y in known],
+                color=ink(spot.color),
                 linestyle="",
-                marker=MARKERS[place % len(MARKERS)],
-                markersize=6,
+                marker=spot.marker,
+                markersize=6.5,
                 markeredgecolor=INK,
-                markeredgewidth=0.5,
-                label=label(backbone),
+                markeredgewidth=0.6,
+                label=label(spot.name),
             )
-        axes.set_xticks(range(len(groups)), groups)
+        axes.set_xticks(range(len(groups)), [group.replace(" ", "\n") for group in groups])
         axes.set_xlim(-0.5, len(groups) - 0.5)
         axes.grid(visible=False, axis="x")
         axes.set_ylabel("score, points")
-        _legend(figure, len(values))
+        _legend(figure, len(spots))
 
-    return draw(name, plot, height=2.6 + 0.16 * _legend_rows(len(values)))
+    return draw(name, plot, height=2.6 + 0.17 * _legend_rows(len(spots)))
 
 
-def costs(
-    name: str,
-    spots: Sequence[tuple[str, str, float, float, bool]],
-    *,
-    x: str,
-    y: str,
-) -> Markup:
-    """Score against seconds, with the front that nothing beats in both.
-
-    spots: (backbone, colour, seconds > 0, score on the axis' scale, whether on the front).
-    """
+def costs(name: str, spots: Sequence[Priced], *, x: str, y: str) -> Markup:
+    """Score against seconds, with the front that nothing beats in both."""
 
     def plot(figure: Figure) -> None:
         from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
         axes = figure.subplots()
-        front = sorted((cost, score) for _, _, cost, score, on_front in spots if on_front)
+        front = sorted((spot.cost, spot.score) for spot in spots if spot.on_front)
         if len(front) > 1:
             axes.step(
                 [cost for cost, _ in front],
@@ -149,22 +173,23 @@ def costs(
                 linestyle="--",
                 label="Pareto front",
             )
-        for place, (backbone, color, cost, score, on_front) in enumerate(spots):
+        for spot in spots:
             axes.plot(
-                [cost],
-                [score],
-                color=ink(color),
+                [spot.cost],
+                [spot.score],
+                color=ink(spot.color),
                 linestyle="",
-                marker=MARKERS[place % len(MARKERS)],
-                markersize=9 if on_front else 6,
+                marker=spot.marker,
+                markersize=10 if spot.on_front else 6.5,
                 markeredgecolor=INK,
-                markeredgewidth=1.0 if on_front else 0.4,
-                label=label(backbone),
+                markeredgewidth=1.0 if spot.on_front else 0.6,
+                label=label(spot.name),
             )
-        known = [cost for _, _, cost, _, _ in spots]
+        known = [spot.cost for spot in spots]
         if max(known) >= _LOG_FROM * min(known):
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+            subs = (1.0, 2.0, 5.0) if max(known) < _DECADES * min(known) else (1.0,)
+            axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
         else:
             axes.set_xlim(0, 1.1 * max(known))
             axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -174,7 +199,7 @@ def costs(
         axes.set_ylabel(y)
         _legend(figure, len(spots) + 1)
 
-    return draw(name, plot, height=2.8 + 0.16 * _legend_rows(len(spots) + 1))
+    return draw(name, plot, height=2.8 + 0.17 * _legend_rows(len(spots) + 1))
 
 
 def _names(axes: Axes, names: Sequence[str]) -> None:

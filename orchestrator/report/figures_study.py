@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from orchestrator.report.drawing import GRAY, INK, SMALL, draw, ink
+from orchestrator.report.drawing import GRAY, INK, SMALL, cased, draw, ink
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Band", "Surface", "depth_curve", "learning_curves", "surface_map", "tuning_curve"]
+__all__ = ["Band", "Epochs", "Surface", "depth_curve", "learning_curves", "surface_map", "tuning_curve"]
 
 Array = npt.NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def tuning_curve(name: str, color: str, replay: Band | None, slice_: Band | None
         axes = figure.subplots()
         if replay is not None:
             _band(axes, replay, ink(color))
-            axes.plot(replay.x, replay.y, color=ink(color), marker="o", label="replay on the smoothed surface")
+            cased(axes, replay.x, replay.y, color, marker="o", label="replay on the smoothed surface")
         if slice_ is not None:
             known = np.isfinite(slice_.low) & np.isfinite(slice_.high)
             if known.any():
@@ -84,15 +84,15 @@ def depth_curve(name: str, color: str, curve: Band, tried: tuple[Array, Array], 
     def plot(figure: Figure) -> None:
         axes = figure.subplots()
         _band(axes, curve, ink(color))
-        axes.plot(curve.x, curve.y, color=ink(color), label="smoothed test score")
+        cased(axes, curve.x, curve.y, color, label="smoothed test score")
         axes.plot(*tried, color=INK, linestyle="", marker="x", markersize=4, alpha=0.7, label="trials (validation)")
         if chosen is not None:
             axes.axvline(chosen, color=GRAY, linewidth=1, linestyle="--", label="chosen depth")
         _room(axes, np.concatenate([curve.low, curve.high, curve.y]))
         axes.set_xlim(-0.04, 1.04)
-        axes.set_xlabel("share of blocks frozen (0 all tune, 1 linear probe)")
+        axes.set_xlabel("share of blocks frozen")
         axes.set_ylabel(y)
-        figure.legend(loc="outside lower center", ncols=3, columnspacing=1, handlelength=1.4)
+        figure.legend(loc="outside lower center", ncols=2, columnspacing=1, handlelength=1.4)
 
     return draw(name, plot, height=3.0)
 
@@ -151,32 +151,46 @@ def surface_map(
     return draw(name, plot, height=2.9)
 
 
-def learning_curves(
-    name: str, color: str, scores: Sequence[tuple[Array, Array]], losses: Sequence[tuple[Array, Array, Array]], y: str
-) -> Markup:
-    """Epochs of the confirmations, a line each.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epochs:
+    """One run by epoch: arrays of one length."""
 
-    scores: (epoch, validation score) of each run; losses: (epoch, training loss, validation loss) of each.
-    """
+    epoch: Array
+    score: Array
+    """On validation."""
+
+    train_loss: Array
+    val_loss: Array
+    collapsed: bool
+
+
+def learning_curves(name: str, color: str, runs: Sequence[Epochs], y: str) -> Markup:
+    """Epochs of the confirmations, a line each; collapsed ones are dotted."""
 
     def plot(figure: Figure) -> None:
         from matplotlib.ticker import MaxNLocator
 
         left, right = figure.subplots(1, 2)
-        for epochs, values in scores:
-            left.plot(epochs, values, color=ink(color), marker="o", markersize=3, linewidth=1.2)
-        for place, (epochs, train, val) in enumerate(losses):
-            names = ("training", "validation") if place == 0 else (None, None)
-            right.plot(epochs, train, color=GRAY, linestyle="--", marker="s", markersize=3, linewidth=1, label=names[0])
-            right.plot(epochs, val, color=ink(color), marker="o", markersize=3, linewidth=1.2, label=names[1])
+        for run in runs:
+            if run.collapsed:
+                look = {"color": GRAY, "linestyle": ":", "linewidth": 1.4, "marker": "x", "markersize": 4}
+                left.plot(run.epoch, run.score, label="collapsed, left out", **look)
+                right.plot(run.epoch, run.val_loss, **look)
+                continue
+            cased(left, run.epoch, run.score, color, width=1.2, marker="o", markersize=3, label="validation")
+            look = {"color": GRAY, "linestyle": "--", "linewidth": 1, "marker": "s", "markersize": 3}
+            right.plot(run.epoch, run.train_loss, label="training", **look)
+            cased(right, run.epoch, run.val_loss, color, width=1.2, marker="o", markersize=3)
         for axes in (left, right):
             axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
         left.set_ylabel(y)
         right.set_ylabel("loss")
-        right.legend(loc="best")
+        lines = [pair for axes in (left, right) for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+        shown = {said: line for line, said in lines}
+        figure.legend(shown.values(), shown, loc="outside lower center", ncols=3, columnspacing=1, handlelength=1.6)
 
-    return draw(name, plot, height=2.5)
+    return draw(name, plot, height=2.6)
 
 
 def _band(axes: Axes, band: Band, color: str) -> None:

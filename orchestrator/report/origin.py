@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from orchestrator.errors import redact
 from orchestrator.report.document import Block, Code, Facts, Missing, Prose, Section, Table
-from orchestrator.report.reading import StudyRecords, SweepRecords
+from orchestrator.report.studies import StudyRecords, SweepRecords
 from orchestrator.report.wording import DASH, listed, scale, shortened
 
 __all__ = ["origin", "words"]
@@ -15,14 +15,14 @@ __all__ = ["origin", "words"]
 _LONGEST_CONFIG: Final = 40_000
 _WORDS: Final = (
     ("Backbone, block, head", "a pretrained model; its ordered parts from the input side; the new layer for the task"),
-    ("Frozen / blocks", "leading blocks that stay as pretrained, of all; 0 is full fine-tuning, all is a linear probe"),
+    ("Frozen", "leading blocks that stay as pretrained, of all; 0 is full fine-tuning, all is a linear probe"),
     ("Trial", "one configuration, fine-tuned once to search"),
     ("Confirmation", "the chosen configuration, trained again with a fresh seed; only these carry the headline"),
     ("Score", "test metric with chance at 0 and perfect at 100, averaged over conditions of use"),
     ("Attainable and found", "the claim about the backbones, and the one about the tuned configurations alone"),
     ("Stopped, failed", "ended by the scheduler before its last epoch; ended by an error"),
     ("Superseded", "a confirmation of what was chosen before the sweep was given more trials: spent, and in no result"),
-    ("Collapsed", "a confirmation far below the others of its backbone: counted, and left out of the score"),
+    ("Collapsed", "a confirmation far below the others of its backbone: counted, and left out of every mean"),
 )
 
 

@@ -10,16 +10,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator.ranking import Verdict
 from orchestrator.report.across import across
-from orchestrator.report.document import Block, Figure, Missing, Prose, Section
+from orchestrator.report.configuration import chosen
+from orchestrator.report.document import Block, Figure, Missing, Prose, Section, all_blocks
 from orchestrator.report.origin import origin, words
 from orchestrator.report.outcome import outcome
 from orchestrator.report.panel import panel
 from orchestrator.report.pictures import embedded
 from orchestrator.report.quality import adaptation, confusions, efficiency, few_labels, quality
-from orchestrator.report.reading import StudyRecords, SweepRecords
 from orchestrator.report.search import search_blocks
 from orchestrator.report.spending import spending
 from orchestrator.report.stress import calibration, drifted, explanations, robustness
+from orchestrator.report.studies import StudyRecords, SweepRecords
 
 __all__ = ["MAX_BYTES", "render"]
 
@@ -64,11 +65,7 @@ class _Page:
         self._around: dict[str, tuple[Section, list[Section]]] = {
             verdict.task: self._of_task(verdict, f"t{place}") for place, verdict in enumerate(self._verdicts)
         }
-        self._panel = panel(
-            records.ranking,
-            {study.backbone: study.short for study in records.studies},
-            {study.backbone: study.color for study in records.studies},
-        )
+        self._panel = panel(records.ranking, records.studies)
         self._end = [*spending(records.studies), *origin(records), words()]
         self._template = Environment(
             loader=PackageLoader("orchestrator.report", "."),
@@ -79,8 +76,9 @@ class _Page:
         ).get_template("page.html.j2")
 
     def _of_task(self, verdict: Verdict, anchor: str) -> tuple[Section, list[Section]]:
-        studies = self._records.of_task(verdict.task)
-        return outcome(verdict, self._records.ranking, studies, anchor), across(self._records, verdict.task, anchor)
+        beside = across(self._records, verdict.task, anchor)
+        own = [self.backbones[study.anchor] for study in self._records.of_task(verdict.task)]
+        return outcome(verdict, self._records, all_blocks([*own, *beside]), anchor), beside
 
     def add(self, anchor: str, pictures: Block) -> None:
         """Pictures of the backbone with this anchor."""
@@ -144,6 +142,7 @@ def _about(records: SweepRecords) -> str:
 
 
 def _backbone(study: StudyRecords) -> Section:
+    """Its configuration, and all else folded away: of the first one it is open."""
     parts = [Section(title="Search", anchor=f"{study.anchor}-search", blocks=search_blocks(study))]
     if study.confirmations:
         for title, end, evaluations in _EVALUATIONS:
@@ -154,16 +153,25 @@ def _backbone(study: StudyRecords) -> Section:
             parts.append(Section(title="Notes of its evaluation", anchor=f"{study.anchor}-notes", blocks=[notes]))
     else:
         how = "no confirmation was completed, and only confirmations are evaluated"
-        missing = Missing(what=f"What else there is to measure of {study.short}", how=how)
+        missing = Missing(what="Quality, robustness, calibration and efficiency", of=study.short, how=how)
         parts.append(Section(title="Quality", anchor=f"{study.anchor}-quality", blocks=[missing]))
-    return Section(title=study.short, anchor=study.anchor, sections=parts, color=study.color)
+    return Section(
+        title=study.short,
+        anchor=study.anchor,
+        blocks=[chosen(study)] if study.row["chosen_number"] is not None else [],
+        sections=parts,
+        color=study.color,
+        folded=f"Search, charts and measures of {study.short}",
+        opened=study.row["rank"] == 1,
+    )
 
 
 def _without_charts(section: Section) -> Section:
     """Charts give way to the tables of their numbers."""
     how = "there are too many backbones for one page; a sweep of fewer has them"
     parts = [replace(part, blocks=_tables(part.blocks)) for part in section.sections]
-    return replace(section, blocks=[Missing(what="Charts of this backbone", how=how)], sections=parts)
+    missing = Missing(what="Charts of this backbone", how=how, label="Not shown")
+    return replace(section, blocks=[*section.blocks, missing], sections=parts)
 
 
 def _tables(blocks: Sequence[Block]) -> list[Block]:

@@ -10,7 +10,8 @@ from typing import Final
 
 from orchestrator.report.document import Block, Missing, Pictures, Shown
 from orchestrator.report.evaluations import PictureFile
-from orchestrator.report.reading import StudyRecords
+from orchestrator.report.studies import StudyRecords
+from orchestrator.report.wording import plural
 
 __all__ = ["embedded"]
 
@@ -67,9 +68,17 @@ def _block(study: StudyRecords, shown: Sequence[Shown], broken: int) -> Block:
     total = len(study.evaluated.pictures)
     unread = f"; {broken} could not be read" if broken else ""
     if not shown:
-        return Missing(what=f"Pictures of {study.short}", how=f"{total} are in the folder pictures/{unread}")
+        how = f"{total} are in the folder pictures/{unread}"
+        return Missing(what="Pictures", of=study.short, how=how, label="Not shown")
     rest = f", {len(shown)} of {total}; the others are in the folder pictures/" if len(shown) < total else ""
-    return Pictures(items=tuple(shown), caption=f"What {study.short} looked at{rest}{unread}")
+    return Pictures(
+        items=tuple(shown),
+        caption=f"What {study.short} looked at{rest}{unread}",
+        basis=study.basis(
+            num=f"{plural(len(shown), 'picture')} of one confirmation, a test sample each",
+            unmeasured="whether other samples look alike; the measures of explanations are means over more",
+        ),
+    )
 
 
 def _small(path: Path) -> bytes | None:

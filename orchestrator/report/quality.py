@@ -9,9 +9,10 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from orchestrator.report.document import Block, Figure, Missing, Table
-from orchestrator.report.figures_measures import confusion
-from orchestrator.report.reading import StudyRecords
-from orchestrator.report.wording import DASH, count, number, percent, points, scale, seconds
+from orchestrator.report.drawing import label
+from orchestrator.report.figures_measures import NUMBERED, confusion
+from orchestrator.report.studies import StudyRecords
+from orchestrator.report.wording import DASH, count, listed, number, percent, plural, points, scale, seconds
 
 __all__ = ["EFFICIENCY", "adaptation", "confusions", "efficiency", "few_labels", "measured_cost", "quality"]
 
@@ -79,7 +80,7 @@ def adaptation(study: StudyRecords) -> list[Block]:
     return [
         Table(
             caption=f"{study.short} before tuning (pretrained, with a fitted head) and after: {study.measured_on}",
-            columns=("", "before", "after"),
+            columns=("measure", "before", "after"),
             rows=tuple(rows),
         )
     ]
@@ -89,14 +90,14 @@ def quality(study: StudyRecords) -> list[Block]:
     """Every score of the test set, and the classes one by one."""
     found = study.measures
     names = _OF_NUMBERS if study.is_regression else _OF_CLASSES
-    rows = [(title, found.text(name, text)) for name, title, text in names if found.mean(name) is not None]
+    rows = [(title, *found.cells(name, text)) for name, title, text in names if found.mean(name) is not None]
     if not rows:
         return [Missing(what="Quality beyond the score", how=study.not_evaluated)]
     unit = "" if study.is_regression else ", in points"
     blocks: list[Block] = [
         Table(
-            caption=f"Test quality of {study.short}{unit}: {study.measured_on}; ± is one standard deviation",
-            columns=("measure", "value"),
+            caption=f"Test quality of {study.short}{unit}: {study.measured_on}; sd is between confirmations",
+            columns=("measure", "mean", "sd"),
             rows=tuple(rows),
         )
     ]
@@ -139,21 +140,31 @@ def few_labels(study: StudyRecords) -> list[Block]:
     """The chosen configuration trained on shares of the training data."""
     metric = scale(study.row["test_metric"])
     by_share: dict[float, list[float]] = defaultdict(list)
+    num_out = 0
     for run in study.runs:
         if run["phase"] in ("reduced", "confirmation") and run["number"] in study.tests:
-            by_share[run["train_frac"]].append(study.tests[run["number"]]["test_score"])
+            if run["number"] in study.collapsed:
+                num_out += 1
+            else:
+                by_share[run["train_frac"]].append(study.tests[run["number"]]["test_score"])
     if len(by_share) < 2:
         how = "set confirmation.train_fracs, e.g. [0.1, 0.3], in the sweep file"
         return [Missing(what="Data efficiency", how=how)]
-    rows = []
-    for share, scores in sorted(by_share.items()):
-        spread = f" ± {metric.text(float(np.std(scores, ddof=1)))}" if len(scores) > 1 else ""
-        rows.append((percent(share), str(len(scores)), f"{metric.text(float(np.mean(scores)))}{spread}"))
+    out = f"; {plural(num_out, 'collapsed run')} left out" if num_out else ""
     return [
         Table(
-            caption=f"{study.short} with few labels: the chosen configuration on shares of the training data",
-            columns=("share of the training data", "runs", f"test {metric.label}"),
-            rows=tuple(rows),
+            caption=f"{study.short} with few labels: the chosen configuration on shares of the training data, "
+            f"{study.num_test}{out}",
+            columns=("share of the training data", "runs", f"test {metric.label}", "sd"),
+            rows=tuple(
+                (
+                    percent(share),
+                    str(len(scores)),
+                    metric.text(float(np.mean(scores))),
+                    metric.text(float(np.std(scores, ddof=1)) if len(scores) > 1 else None),
+                )
+                for share, scores in sorted(by_share.items())
+            ),
         )
     ]
 
@@ -167,7 +178,7 @@ def confusions(study: StudyRecords) -> list[Block]:
         return [Missing(what="A confusion matrix", how=study.not_evaluated)]
     if len(found.class_names) > _MOST_CLASSES:
         how = f"{len(found.class_names)} classes are more than can be read here; it is in the folder evaluations/"
-        return [Missing(what="A picture of the confusion matrix", how=how)]
+        return [Missing(what="The confusion matrix", how=how, label="Not shown")]
     mistakes = found.counts - np.diag(np.diag(found.counts))
     order = np.argsort(mistakes, axis=None, kind="stable")[::-1][:5]
     worst = [
@@ -175,13 +186,19 @@ def confusions(study: StudyRecords) -> list[Block]:
         for row, column in zip(*np.unravel_index(order, mistakes.shape), strict=True)
         if mistakes[row, column] > 0
     ]
+    total, num_classes = int(found.counts.sum()), len(found.class_names)
+    right = percent(float(np.trace(found.counts)) / max(total, 1))
+    seen = listed([f"{label(true)} taken for {label(answer)} ({num})" for true, answer, num in worst[:3]])
     return [
         Figure(
             svg=confusion(f"{study.anchor}-confusion", found.class_names, found.counts),
-            alt=f"Confusion matrix of {study.short} over {len(found.class_names)} classes; the most frequent mistakes "
-            "are in the table.",
-            caption=f"Answers of {study.short} by true class, in percent of the class: test samples of "
-            f"{found.num_runs} confirmations together (n = {int(found.counts.sum())}).",
+            alt=f"Answers of {study.short} over {num_classes} classes: {right} right; {seen or 'no mistake'}.",
+            caption=f"Answers of {study.short} by true class, in percent of the class.",
+            basis=study.basis(
+                num=f"{total} answers: the test samples of {plural(found.num_runs, 'confirmation')} together",
+                unmeasured="how far a single cell would move with another test set",
+            ),
+            wide=num_classes > NUMBERED,
             table=Table(
                 caption="The most frequent mistakes",
                 columns=("true class", "answer", "samples"),
@@ -210,7 +227,7 @@ def efficiency(study: StudyRecords) -> list[Block]:
     device = next((run["device"] for run in study.confirmations if run["device"]), "an unknown device")
     return [
         Table(
-            caption=f"Efficiency of {study.short} on {device}: mean of {found.num_runs} confirmations",
+            caption=f"Efficiency of {study.short} on {device}: mean of {study.seeds}",
             columns=("measure", "value"),
             rows=rows,
         )

@@ -1,32 +1,28 @@
-"""A sweep's folder as the report reads it: everything of a study in one place."""
+"""Reads a sweep's folder for the report, and sorts it by study."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from orchestrator.evaluated import read_evaluations
 from orchestrator.folder import SweepFolder
-from orchestrator.ranking import Ranking, superseded
+from orchestrator.ranking import Ranking, fallen, superseded
 from orchestrator.ranking.profile import profile_tables
-from orchestrator.ranking.runs import REPEATS
+from orchestrator.report.drawing import MARKERS
 from orchestrator.report.evaluations import MeasureSet, StudyEvaluations
-from orchestrator.report.wording import listed
-from orchestrator.screen_report import Foretold, foretold
+from orchestrator.report.studies import Rows, StudyRecords, SweepRecords, is_of_chosen
+from orchestrator.screen_report import foretold
 from orchestrator.tracking.color import colors
 from orchestrator.tracking.naming import short_names
 
 if TYPE_CHECKING:
     from orchestrator.importance import Importance
 
-__all__ = ["StudyRecords", "SweepRecords", "budgets", "read_sweep"]
-
-Rows = list[dict[str, Any]]
+__all__ = ["read_sweep"]
 
 _SHOWN: Final = [
     *("study", "number", "phase", "state", "error", "seed", "freeze_depth", "tune_stop", "num_blocks", "freeze_frac"),
@@ -37,139 +33,6 @@ _SHOWN: Final = [
 """Columns of TRIALS that are read: a sweep may have very many rows."""
 
 _PER_SAMPLE: Final = frozenset({"correct", "example_scores", "perturbed_example_scores"})
-_MOST_SEEDS: Final = 8
-_MOST_BUDGETS: Final = 4
-
-
-@dataclass(kw_only=True)
-class StudyRecords:
-    """One backbone on one task."""
-
-    task: str
-    backbone: str
-    short: str
-    color: str
-    anchor: str
-    """Unique in the page."""
-
-    row: Mapping[str, Any]
-    """Of the ranking's table."""
-
-    profile: Mapping[str, Any]
-    """Of PROFILES; empty where there is none."""
-
-    runs: Rows
-    """TRIALS rows by number."""
-
-    tests: Mapping[int, Mapping[str, Any]]
-    """Of confirmations and of runs with few labels, superseded ones apart, by number."""
-
-    epochs: Mapping[int, Rows]
-    """Of the same runs."""
-
-    measures: MeasureSet
-    depth_curve: Rows = field(default_factory=list)
-    surface_map: Rows = field(default_factory=list)
-    tuning_curve: Rows = field(default_factory=list)
-    importances: Sequence[Importance] = ()
-    superseded: frozenset[int] = frozenset()
-    """Confirmations and runs with few labels of what was chosen before the budget grew."""
-
-    attempts: Mapping[int, Rows] = field(default_factory=dict)
-    """ATTEMPTS rows of runs that were handed out more than once, by number."""
-
-    evaluated: StudyEvaluations = field(default_factory=StudyEvaluations)
-
-    @cached_property
-    def search(self) -> Rows:
-        """Search trials, whatever their state."""
-        return [run for run in self.runs if not _is_of_chosen(run)]
-
-    @cached_property
-    def confirmations(self) -> Rows:
-        """Those that were completed and count."""
-        return [run for run in self.repeats("confirmation") if run["state"] == "completed"]
-
-    def repeats(self, phase: str) -> Rows:
-        """Those of a phase that count, whatever their state."""
-        return [run for run in self.runs if run["phase"] == phase and run["number"] not in self.superseded]
-
-    @property
-    def is_regression(self) -> bool:
-        """Which has neither classes nor probabilities."""
-        return bool(self.row["test_metric"] == "r2")
-
-    @property
-    def not_evaluated(self) -> str:
-        """Why a measure is missing that every evaluation has where the kind of task allows it."""
-        if self.measures.num_runs:
-            return "this evaluation does not have it for this kind of task; see the notes"
-        return "its confirmations were not evaluated; a new sweep evaluates them"
-
-    @property
-    def budget(self) -> str:
-        """What was spent, for a caption."""
-        states = [run["state"] for run in self.search]
-        odd = [f"{states.count(state)} {state}" for state in ("stopped", "failed") if state in states]
-        return f"{len(states)} trial{'s' * (len(states) != 1)}{f' ({listed(odd)})' if odd else ''}"
-
-    @property
-    def seeds(self) -> str:
-        """Of the confirmations, for a caption."""
-        seeds = [run["seed"] for run in self.confirmations]
-        if not seeds:
-            return "no confirmation"
-        named = ", ".join(str(seed) for seed in seeds[:_MOST_SEEDS]) + (", …" if len(seeds) > _MOST_SEEDS else "")
-        return f"{len(seeds)} confirmation{'s' * (len(seeds) != 1)} (seed{'s' * (len(seeds) != 1)} {named})"
-
-    @property
-    def measured_on(self) -> str:
-        """What the measures are means of, for a caption."""
-        num_test = self.row.get("num_test")
-        examples = f"{num_test} test samples" if num_test else "test samples"
-        return f"{examples}, mean of {self.seeds}"
-
-
-@dataclass(kw_only=True)
-class SweepRecords:
-    """All of a sweep."""
-
-    folder: SweepFolder
-    ranking: Ranking
-    facts: Mapping[str, Any]
-    config_yaml: str
-    studies: list[StudyRecords]
-    """By task, then as the ranking has them."""
-
-    screen: Sequence[Foretold]
-    """By task."""
-
-    screen_s: Mapping[tuple[str, str], float]
-    """Seconds that the screen of a task and backbone took."""
-
-    cost_leaders: Rows
-    """COST_LEADERS rows."""
-
-    def of_task(self, task: str) -> list[StudyRecords]:
-        """Best first."""
-        return [study for study in self.studies if study.task == task]
-
-
-def budgets(studies: Sequence[StudyRecords]) -> str:
-    """What was spent on each, for a caption: one by one while that is short."""
-    each = list(dict.fromkeys(f"{study.budget}, {study.seeds}" for study in studies))
-    if len(each) == 1:
-        return f"{each[0]} each"
-    if len(studies) <= _MOST_BUDGETS:
-        return "; ".join(f"{study.short} {study.budget}, {study.seeds}" for study in studies)
-    trials = _range([len(study.search) for study in studies])
-    confirmations = _range([len(study.confirmations) for study in studies])
-    return f"{trials} trials and {confirmations} confirmations each, one by one under Budget spent"
-
-
-def _range(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def read_sweep(folder: SweepFolder, ranking: Ranking, importances: Sequence[Importance] = ()) -> SweepRecords:
@@ -207,9 +70,11 @@ class _Reader:
             dict.fromkeys([*folder.read_facts().get("backbones", []), *(row["backbone"] for row in self.rows)])
         )
         self.colors, self.shorts = colors(names), short_names(names)
+        self.markers = {name: MARKERS[place % len(MARKERS)] for place, name in enumerate(names)}
         self.trials = _by_study(trials.select(_SHOWN))
         self.superseded = superseded(trials)
-        again = {(study, run["number"]) for study, runs in self.trials.items() for run in runs if _is_of_chosen(run)}
+        self.fallen = fallen(trials, tests, self.superseded)
+        again = {(study, run["number"]) for study, runs in self.trials.items() for run in runs if is_of_chosen(run)}
         again -= self.superseded
         self.attempts = _by_study(folder.attempts.read())
         self.epochs, self.tests = (_by_study(_of_runs(again, table)) for table in (epochs, tests))
@@ -232,9 +97,11 @@ class _Reader:
     def _study(self, place: int, row: Mapping[str, Any]) -> StudyRecords:
         name = f"{row['task']}:{row['backbone']}"
         runs = sorted(self.trials.get(name, []), key=lambda run: run["number"])
-        out = frozenset(number for study, number in self.superseded if study == name)
+        out, fell = (
+            frozenset(number for study, number in gone if study == name) for gone in (self.superseded, self.fallen)
+        )
         confirmed = {run["number"] for run in runs if run["phase"] == "confirmation" and run["state"] == "completed"}
-        confirmed -= out
+        confirmed -= out | fell
         epochs: dict[int, Rows] = defaultdict(list)
         for epoch in self.epochs.get(name, []):
             epochs[epoch["number"]].append(epoch)
@@ -246,6 +113,7 @@ class _Reader:
             backbone=row["backbone"],
             short=self.shorts[row["backbone"]],
             color=self.colors[row["backbone"]],
+            marker=self.markers[row["backbone"]],
             anchor=f"s{place}",
             row=row,
             profile=next(iter(self.profiles.get(name, [])), {}),
@@ -257,6 +125,7 @@ class _Reader:
             surface_map=self.maps.get(name, []),
             tuning_curve=self.tuning.get(name, []),
             superseded=out,
+            collapsed=fell,
             attempts=_again(self.attempts.get(name, [])),
             importances=[i for i in self.importances if (i.task, i.backbone) == (row["task"], row["backbone"])],
             evaluated=StudyEvaluations(each=evaluated),
@@ -269,10 +138,6 @@ def _again(attempts: Rows) -> dict[int, Rows]:
     for row in attempts:
         found[row["number"]].append(row)
     return {number: rows for number, rows in found.items() if len(rows) > 1}
-
-
-def _is_of_chosen(run: Mapping[str, Any]) -> bool:
-    return run["phase"] in REPEATS
 
 
 def _of_runs(runs: Collection[tuple[str, int]], table: pa.Table) -> pa.Table:

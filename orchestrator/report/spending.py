@@ -9,9 +9,8 @@ from typing import Any, Final
 from orchestrator.errors import one_line, redact
 from orchestrator.records import RESUMED
 from orchestrator.report.document import Block, Cell, Prose, Section, Table
-from orchestrator.report.reading import Rows, StudyRecords
-from orchestrator.report.wording import DASH, listed, rate, seconds, shortened
-from orchestrator.tracking.naming import blocks_text
+from orchestrator.report.studies import Rows, StudyRecords
+from orchestrator.report.wording import DASH, frozen, listed, rate, seconds, shortened
 
 __all__ = ["spending"]
 
@@ -47,7 +46,7 @@ def _budget(studies: Sequence[StudyRecords], several: bool) -> Table:
                 _name(study, several),
                 *(str(n) for n in (len(states), *(states.count(s) for s in ("completed", "stopped", "failed")))),
                 *(str(len(study.repeats(phase))) for phase in ("confirmation", "reduced")),
-                str(len(study.superseded)),
+                *(str(len(gone)) for gone in (study.collapsed, study.superseded)),
                 str(sum(run["epochs"] for run in study.runs)),
                 seconds(_total(study.runs, "train_s")),
                 seconds(_total(study.search, "duration_s")),
@@ -64,10 +63,19 @@ def _budget(studies: Sequence[StudyRecords], several: bool) -> Table:
         "few labels are runs on a share of the training data.",
         columns=(
             *("backbone", "trials", "completed", "stopped", "failed", "confirmations", "with few labels"),
-            *("superseded", "epochs", "training", "search", "all runs", "device", "seeds of the confirmations"),
+            *(
+                "collapsed",
+                "superseded",
+                "epochs",
+                "training",
+                "search",
+                "all runs",
+                "device",
+                "seeds of the confirmations",
+            ),
         ),
         rows=tuple(rows),
-        words=frozenset({12, 13}),
+        words=frozenset({13, 14}),
     )
 
 
@@ -88,13 +96,13 @@ def _ended(studies: Sequence[StudyRecords], state: str, several: bool) -> list[B
     return [
         Table(
             caption=f"{len(found)} {state} run{'s' * (len(found) != 1)}{rest}",
-            columns=("backbone", "run", "phase", "frozen / blocks", "learning rate", "seed", "epochs", reason),
+            columns=("backbone", "run", "phase", "frozen", "learning rate", "seed", "epochs", reason),
             rows=tuple(
                 (
                     _name(study, several),
                     f"#{run['number']}",
                     f"{run['phase']}, superseded" if run["number"] in study.superseded else run["phase"],
-                    blocks_text(run["freeze_depth"], run["tune_stop"], run["num_blocks"]),
+                    frozen(run["freeze_depth"], run["tune_stop"], run["num_blocks"]),
                     rate(run["learning_rate"]),
                     str(run["seed"]),
                     f"{run['epochs']} of {run['max_epochs']}",

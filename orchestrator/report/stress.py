@@ -8,8 +8,8 @@ from typing import Final
 from orchestrator.report.document import Block, Figure, Missing, Table
 from orchestrator.report.evaluations import MeasureSet
 from orchestrator.report.figures_measures import drift, perturbed, reliability
-from orchestrator.report.reading import StudyRecords
-from orchestrator.report.wording import listed, number, percent, scale
+from orchestrator.report.studies import StudyRecords
+from orchestrator.report.wording import listed, number, percent, plural, points, scale
 
 __all__ = ["calibration", "drifted", "explanations", "robustness"]
 
@@ -45,6 +45,7 @@ def robustness(study: StudyRecords) -> list[Block]:
     drop = found.mean("robust_drop")
     flips = found.mean("flip_rate")
     kinds = listed([kind.replace("_", " ") for kind in scores])
+    worst = listed([f"{kind.replace('_', ' ')} {by[max(by)]:.3g}" for kind, by in scores.items()])
     overall = f" Overall change {metric.text(drop)}." if drop is not None else ""
     flipped = f" {percent(flips)} of the answers flip." if flips is not None else ""
     return [
@@ -56,9 +57,10 @@ def robustness(study: StudyRecords) -> list[Block]:
                 None if clean is None else metric.factor * clean,
                 f"test {metric.label}",
             ),
-            alt=f"Test score of {study.short} under {kinds}, by severity.",
-            caption=f"{study.short} on perturbed inputs, mild (small) to severe (large): {study.measured_on}."
-            f"{overall}{flipped}",
+            alt=f"Test {metric.label} of {study.short}: {metric.text(clean)} on clean inputs; at the greatest severity "
+            f"{worst}.",
+            caption=f"{study.short} on perturbed inputs, mild (small) to severe (large).{overall}{flipped}",
+            basis=study.basis(unmeasured=f"perturbations other than {kinds}"),
             table=Table(
                 caption=f"Test {metric.label} under perturbations; clean {metric.text(clean)}",
                 columns=("perturbation", *(f"severity {level}" for level in levels), "change", "answers that flip"),
@@ -85,10 +87,10 @@ def _attacks(study: StudyRecords) -> list[Block]:
     rows = []
     for condition in attacks:
         kind, _, strength = condition.rpartition(":")
-        score = found.text("attacked_score", metric.text, condition)
-        rows.append((kind.upper(), strength, score) if kind else ("no attack", "0", score))
-    caption = f"{study.short} under attack, on the samples attacked: mean of {found.num_runs} confirmations"
-    return [Table(caption=caption, columns=("attack", "ε", f"test {metric.label}"), rows=tuple(rows))]
+        score = found.cells("attacked_score", metric.text, condition)
+        rows.append((kind.upper(), strength, *score) if kind else ("no attack", "0", *score))
+    caption = f"{study.short} under attack, on the samples attacked: mean of {study.seeds}"
+    return [Table(caption=caption, columns=("attack", "strength (ε)", f"test {metric.label}", "sd"), rows=tuple(rows))]
 
 
 def calibration(study: StudyRecords) -> list[Block]:
@@ -101,9 +103,9 @@ def calibration(study: StudyRecords) -> list[Block]:
     table = Table(
         caption=f"Calibration of {study.short}: {study.measured_on}. Temperature "
         f"{number(found.anywhere('temperature'))}, fitted on validation",
-        columns=("measure (less is better)", "as it is", "after temperature scaling"),
+        columns=("measure (less is better)", "as it is", "sd", "after temperature scaling", "sd"),
         rows=tuple(
-            (title, *(found.text(name, number, condition) for condition in ("", "temperature_scaled")))
+            (title, *found.cells(name, number), *found.cells(name, number, "temperature_scaled"))
             for name, title in _CALIBRATION
         ),
     )
@@ -114,12 +116,18 @@ def calibration(study: StudyRecords) -> list[Block]:
             bins.append((parts[0] or 0.0, parts[1] or 0.0, parts[2] or 0.0))
     if not bins:
         return [table]
+    surest, least = max(bins), min(bins)
     return [
         Figure(
             svg=reliability(f"{study.anchor}-reliability", study.color, sorted(bins)),
-            alt=f"Reliability of {study.short}: share of right answers against their confidence, in {len(bins)} bins.",
+            alt=f"Right answers of {study.short}: {points(surest[1])} of 100 where it was {points(surest[0])} sure, "
+            f"{points(least[1])} where it was {points(least[0])} sure.",
             caption=f"Right answers of {study.short} against how sure it was, before temperature scaling; below the "
-            f"diagonal is overconfident. {len(bins)} bins of equal mass, {study.measured_on}.",
+            "diagonal is overconfident.",
+            basis=study.basis(
+                num=f"{study.num_test} in {len(bins)} bins of equal mass",
+                unmeasured="the interval of a single bin; calibration on perturbed inputs",
+            ),
         ),
         table,
     ]
@@ -141,8 +149,12 @@ def drifted(study: StudyRecords) -> list[Block]:
         Figure(
             svg=drift(f"{study.anchor}-drift", study.color, blocks, study.row["best_freeze_depth"]),
             alt=f"Similarity of each block of {study.short} to the pretrained one, from the input: {spoken}.",
-            caption=f"How far the features of {study.short} moved from the pretrained ones, block by block: mean of "
-            f"{found.num_runs} confirmations. 1 is unchanged.",
+            caption=f"How far the features of {study.short} moved from the pretrained ones, block by block; 1 is "
+            "unchanged.",
+            basis=study.basis(
+                num=f"{plural(len(blocks), 'block')}, features of test samples (evaluation.num_drifted of them)",
+                unmeasured="positions within a sample: features are averaged over them",
+            ),
         )
     ]
 
@@ -157,7 +169,7 @@ def explanations(study: StudyRecords) -> list[Block]:
     return [
         Table(
             caption=f"Explanations of {study.short}: do the parts they point at matter? Against random parts; mean of "
-            f"{found.num_runs} confirmations. No part of the score",
+            f"{study.seeds}. No part of the score",
             columns=("explainer", *(title for _, title in _EXPLAINED)),
             rows=tuple(
                 (kind.replace("_", " "), *(number(_explained(found, name, kind)) for name, _ in _EXPLAINED))

@@ -1,4 +1,8 @@
-"""How numbers are written in the report. What is not known is a dash, and nothing is ever "nan"."""
+"""How numbers are written in the report. What is not known is a dash, and nothing is ever "nan".
+
+Whoever copies a table into a spreadsheet gets the numbers: every character is ASCII's, and nothing looks like a
+date, as ``1-3`` and ``2/8`` do.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,11 @@ __all__ = [
     "DASH",
     "Scale",
     "count",
+    "frozen",
     "listed",
     "number",
     "percent",
+    "plural",
     "points",
     "rate",
     "scale",
@@ -86,10 +92,23 @@ def rate(value: float | None) -> str:
 
 
 def span(low: int | None, high: int | None) -> str:
-    """``1-3`` for ranks that cannot be told apart."""
+    """``1 to 3`` for ranks that cannot be told apart."""
     if low is None:
         return DASH
-    return str(low) if low == high else f"{low}-{high}"
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def frozen(freeze_depth: int | None, tune_stop: int | None, num_blocks: int | None) -> str:
+    """``2 of 8`` leading blocks; ``2 of 8, and from 5 on`` where a window alone is tuned."""
+    if freeze_depth is None or tune_stop is None or num_blocks is None:
+        return DASH
+    rest = f", and from {tune_stop} on" if tune_stop < num_blocks else ""
+    return f"{freeze_depth} of {num_blocks}{rest}"
+
+
+def plural(num: int, what: str) -> str:
+    """``1 trial``, ``12 trials``."""
+    return f"{num} {what}{'s' * (num != 1)}"
 
 
 def shortened(text: str, length: int) -> str:

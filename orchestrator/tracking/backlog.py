@@ -14,6 +14,7 @@ from orchestrator.evaluated import Evaluated, read_evaluations
 from orchestrator.folder import SweepFolder
 from orchestrator.records import OF_EXAMPLES
 from orchestrator.tracking.info import DatasetInfo
+from orchestrator.tracking.model_info import ModelInfo
 
 __all__ = ["Backlog", "Epoch", "Event", "Finished", "Published", "Recorded", "RunKey", "RunUpdate", "Started"]
 
@@ -50,15 +51,34 @@ class Finished:
     """Why the run's last worker got it, where that is not told by its start."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
     """A ranking and what goes with it."""
 
     ranking: pa.Table | None
+    """Of schema RANKING; None where there is none."""
+
     verdicts: Mapping[str, str]
+    """Sentences, by task."""
+
     files: Mapping[str, Path]
+    """Local files by artifact path; put on the parent run of every task."""
+
     more: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
     """Metrics of summary runs beside the ranking's, by task and backbone."""
+
+    best: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Metrics of the parent runs beside the best score, by task."""
+
+    models: Mapping[tuple[str, str], ModelInfo] = field(default_factory=dict)
+    """Tuned networks that are kept, by task and backbone."""
+
+    superseded: frozenset[tuple[str, int]] = frozenset()
+    """Study and number of the confirmations and reduced runs that do not count."""
+
+    is_interim: bool = False
+    """Whether it is of a sweep that was stopped and may go on: MLflow then gets words and files, and no metrics, as
+    a metric once given stays beside the final one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

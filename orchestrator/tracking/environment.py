@@ -15,6 +15,8 @@ _DEFAULTS: Final = {
     # Nobody waits for an answer but our own thread, and a slow server that is cut short has to do it all again.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Or the lock file of whatever project lies in the working directory becomes part of a model.
+    "MLFLOW_UV_AUTO_DETECT": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _CHATTY: Final = ("alembic", "mlflow", "sqlalchemy", "urllib3")

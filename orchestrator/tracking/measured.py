@@ -19,6 +19,7 @@ from orchestrator.errors import one_line, redact
 from orchestrator.evaluated import Evaluated
 from orchestrator.tracking.metric import Point, milliseconds, rounded
 from orchestrator.tracking.naming import split_study
+from orchestrator.tracking.pictures import log_pictures
 from orchestrator.tracking.store import Store, StoredRun
 
 __all__ = [
@@ -119,8 +120,9 @@ def is_logged(run: StoredRun) -> bool:
     return run.tags.get(_LOGGED_TAG) == "logged"
 
 
-def log_evaluated(store: Store, run: StoredRun, evaluated: Evaluated) -> None:
-    """Put the tables, notes and pictures of a confirmation on its run, once."""
+def log_evaluated(store: Store, run: StoredRun, evaluated: Evaluated, timestamp_ms: int) -> None:
+    """Put the tables, notes and pictures of a confirmation on its run, once: pictures as files with their captions,
+    and for the sliders of MLflow's pages."""
     if is_logged(run):
         return
     tables = {"measures.json": measure_table(evaluated.measures)}
@@ -133,6 +135,7 @@ def log_evaluated(store: Store, run: StoredRun, evaluated: Evaluated) -> None:
         store.log_file(run, file, f"pictures/{name}")
     if evaluated.captions:
         store.log_text(run, json.dumps(dict(evaluated.captions), indent=2), "pictures/captions.json")
+    log_pictures(store, run, evaluated, timestamp_ms)
     tags = {
         _TABLES_TAG: json.dumps([{"path": path, "type": "table"} for path in tables]),
         _LOGGED_TAG: "logged",

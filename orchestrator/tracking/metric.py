@@ -7,6 +7,7 @@ is measured every epoch at the epoch. Values are rounded to 6 significant digits
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from orchestrator.request import SEARCHED
 __all__ = [
     "EPOCH_GROUPS",
     "Point",
+    "best_metrics",
     "epoch_points",
     "final_points",
     "finite",
@@ -26,7 +28,7 @@ __all__ = [
     "rounded",
 ]
 
-EPOCH_GROUPS: Final = ("train/", "val/", "time/")
+EPOCH_GROUPS: Final = ("train/", "val/", "time/", "system/")
 """First part of the names of metrics with one point per epoch; all others are at step 0."""
 
 _TRIAL: Final = {
@@ -56,7 +58,10 @@ _MODEL: Final = {
     "robustness": "adapt/perturbed",
     "weight_stability": "adapt/stability",
     "num_trials": "adapt/num_trials",
+    "num_confirmations": "adapt/num_confirmations",
     "num_failed": "adapt/num_failed",
+    "num_superseded": "adapt/num_superseded",
+    "coverage": "adapt/coverage",
     "cost_s": "adapt/cost_s",
     "run_cost_s": "adapt/run_cost_s",
     "best_freeze_depth": "adapt/freeze_depth",
@@ -64,7 +69,13 @@ _MODEL: Final = {
     "confirmation_mean": "final/test_score",
     "confirmation_sd": "final/test_score_sd",
 }
-_PARENT: Final = {"score": "best/score", "val_score": "best/val_score"}
+_SYSTEM: Final = {
+    "cpu_cores": "system/cpu_cores",
+    "host_memory_mib": "system/memory_mib",
+    "gpu_memory_mib": "system/gpu_mem_mib",
+    "gpu_utilization": "system/gpu_util",
+}
+_LESS_IS_BETTER: Final = frozenset({"val_loss", "val_mae"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +100,8 @@ def epoch_points(row: Mapping[str, Any]) -> list[Point]:
         "train/loss": row.get("train_loss"),
         **{f"val/{name}": row.get(f"val_{name}") for name in _MEASURES if name != "score"},
         "time/epoch_s": sum(seconds) if seconds else None,
+        "time/elapsed_s": row.get("elapsed_s"),
+        **{key: row.get(name) for name, key in _SYSTEM.items()},
     }
     return _points(values, step=int(row["epoch"]), moment=row.get("finished_at"))
 
@@ -116,14 +129,29 @@ def model_points(row: Mapping[str, Any], more: Mapping[str, float] | None = None
     return _points(values, step=0, moment=None)
 
 
-def parent_points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """Best over the backbones of one task, on the sweep's own run."""
-    rows = list(rows)
-    values: dict[str, Any] = {}
-    for name, key in _PARENT.items():
-        found = [row[name] for row in rows if row.get(name) is not None]
-        values[key] = max(found, default=None)
-    return _points(values, step=0, moment=None)
+def best_metrics(trials: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Best over the search trials of a task that did not fail, by task: ``best/val_accuracy``.
+
+    Args:
+        trials: TRIALS rows of whatever phase.
+    """
+    best: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for trial in trials:
+        if trial["state"] == "failed" or trial["phase"] not in SEARCHED:
+            continue
+        of_task = best[trial["task"]]
+        for name in _VALIDATION:
+            value, key = trial.get(name), f"best/{name}"
+            if value is not None and math.isfinite(value):
+                better = min if name in _LESS_IS_BETTER else max
+                of_task[key] = better(value, of_task.get(key, value))
+    return dict(best)
+
+
+def parent_points(rows: Iterable[Mapping[str, Any]], best: Mapping[str, float]) -> list[Point]:
+    """On the sweep's own run: the `best` over trials, and the best score among RANKING rows."""
+    scores = [row["score"] for row in rows if row["score"] is not None]
+    return _points({**best, "best/score": max(scores, default=None)}, step=0, moment=None)
 
 
 def finite(points: Iterable[Point]) -> tuple[list[Point], list[str]]:

@@ -27,6 +27,7 @@ __all__ = [
     "digest",
     "end_tags",
     "experiment_name",
+    "is_model_run_id",
     "model_run_id",
     "model_tags",
     "parent_params",
@@ -76,6 +77,11 @@ def child_run_id(sweep_id: str, task: str, backbone: str, number: int) -> str:
 def model_run_id(sweep_id: str, task: str, backbone: str) -> str:
     """Identity of a backbone's summary run."""
     return f"{sweep_id}/{task}/{backbone}/model"
+
+
+def is_model_run_id(run_id: str) -> bool:
+    """Whether it is the identity of a summary run."""
+    return run_id.endswith("/model")
 
 
 def split_study(study: str) -> tuple[str, str]:

@@ -6,21 +6,20 @@ missed is written later.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ipaddress
 import json
 import os
 import sqlite3
 import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from orchestrator.errors import EnvironmentUnusable, UsageError, one_line, redact
+from orchestrator.tracking import rest
 from orchestrator.tracking.location import kind, sqlite_path, web_base
 from orchestrator.tracking.naming import experiment_name
 
@@ -114,7 +113,7 @@ def _require_active(task: str, found: tuple[str, str]) -> None:
 
 
 def _check_server(uri: str, tasks: Iterable[str]) -> Checked:
-    base, credentials = web_base(uri), _credentials(uri)
+    base, credentials = web_base(uri), rest.credentials(uri)
     try:
         body = _get(f"{base}/api/2.0/mlflow/experiments/search?max_results=1", credentials)
     except urllib.error.HTTPError as error:
@@ -165,12 +164,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _get(address: str, headers: dict[str, str]) -> bytes:
-    request = urllib.request.Request(address)
-    for name, value in headers.items():
-        request.add_unredirected_header(name, value)  # a redirection may lead to somebody else
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-        body: bytes = answer.read(1_000_000)
-        return body
+    return rest.get(address, headers, timeout_s=_TIMEOUT_S)
 
 
 def _explain(uri: str, status: int, body: str) -> None:
@@ -193,13 +187,3 @@ def _explain(uri: str, status: int, body: str) -> None:
             f"{base} must be an MLflow server, but what answers there knows none of its addresses ({status});"
             " check --tracking-uri"
         )
-
-
-def _credentials(uri: str) -> dict[str, str]:
-    parts = urlsplit(uri)
-    user = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-    password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
-    if user and password:
-        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
-    return {"Authorization": f"Bearer {token}"} if token else {}

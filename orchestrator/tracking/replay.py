@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Final
 
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.errors import redact
 from orchestrator.tracking.backlog import Backlog, Published, Recorded
@@ -30,13 +30,10 @@ def replay(
     info: SweepInfo,
     tracking_uri: str,
     recorded: Recorded,
+    publication: Published,
     *,
-    ranking: pa.Table | None,
-    verdicts: Mapping[str, str],
     datasets: Iterable[DatasetInfo],
-    files: Mapping[str, Path],
     say: Callable[[str], None],
-    more: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
     artifact_location: str | None = None,
     status: Status | None = "FINISHED",
 ) -> TrackingSummary:
@@ -44,7 +41,6 @@ def replay(
 
     Args:
         say: told once, if MLflow cannot be written.
-        more: metrics of summary runs beside the ranking's, by task and backbone.
         status: the sweep's: KILLED of one whose driver is gone before its end. Runs without a TRIALS row
             become KILLED. None while its driver still writes: it is then left to the driver to end runs.
     """
@@ -54,14 +50,15 @@ def replay(
     for dataset in datasets:
         backlog.add(dataset)
     backlog.add(recorded)
-    backlog.add(Published(ranking, verdicts, files, more or {}))
-    error = _write(writer, backlog, status) or writer.complaint
+    backlog.add(publication)
+    ended_at = pc.max(recorded.trials["finished_at"]).as_py()
+    error = _write(writer, backlog, status, ended_at) or writer.complaint
     if error is not None:
         say(f"MLflow at {redact(tracking_uri)} cannot be written: {error}. The sweep's records are complete.")
     return summary_of(info, tracking_uri, writer, error=error)
 
 
-def _write(writer: SweepWriter, backlog: Backlog, status: Status | None) -> str | None:
+def _write(writer: SweepWriter, backlog: Backlog, status: Status | None, ended_at: datetime | None) -> str | None:
     """Returns why it could not be done. What was taken is out of the backlog and not sent again."""
     for pause_s in (*_PAUSES_S, None):
         begin = time.monotonic()
@@ -69,7 +66,7 @@ def _write(writer: SweepWriter, backlog: Backlog, status: Status | None) -> str 
             writer.open()
             writer.write(backlog)
             if status is not None:
-                writer.finish(status, backlog)
+                writer.finish(status, backlog, ended_at)
             return None
         except UnavailableError as failure:
             if pause_s is None or time.monotonic() - begin > _QUICK_S:

@@ -65,13 +65,14 @@ def end_run(
     if not is_sure and len(update.epochs.keys() | store.steps(run)) >= trial["epochs"]:
         ends[_EPOCHS_TAG] = str(trial["epochs"])
     points += final_points(trial, test)
+    ended_ms = milliseconds(trial.get("finished_at"))
     if evaluated is not None:
         points += measure_points(evaluated.measures, trial.get("finished_at"))
     store.log(run, params=params, tags={**tags, **ends}, points=points)
     if evaluated is not None:
         with refusals.one(evaluation_of(evaluated.study, evaluated.number), file=True):
-            log_evaluated(store, run, evaluated)
-    store.set_status(run, _STATUS[trial["state"]], milliseconds(trial.get("finished_at")))
+            log_evaluated(store, run, evaluated, ended_ms)
+    store.set_status(run, _STATUS[trial["state"]], ended_ms)
 
 
 def _has_epochs(run: StoredRun, trial: Mapping[str, Any]) -> bool:

@@ -6,22 +6,22 @@ mlflow lets a library's own through, with that.
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from orchestrator.errors import redact
 from orchestrator.tracking import environment
 from orchestrator.tracking.database import Database, dispose, make_database
 from orchestrator.tracking.failure import ConflictError, ForbiddenError, RefusedError, calling
-from orchestrator.tracking.info import DatasetInfo
+from orchestrator.tracking.inputs import DataInput
 from orchestrator.tracking.location import artifact_root, kind, sqlite_path
 from orchestrator.tracking.metric import EPOCH_GROUPS, Point, finite
 from orchestrator.tracking.naming import RUN_ID_TAG, SWEEP_ID_TAG
+from orchestrator.tracking.stored_run import StoredRun, stored_run
 
 __all__ = ["Store", "StoredRun"]
 
@@ -30,36 +30,10 @@ _PAGE: Final = 1000
 _MAX_POINTS: Final = 1000  # MLflow's limits per call
 _MAX_PAIRS: Final = 100
 _MAX_TAG: Final = 5000
-_DIGEST: Final = 36
-_CONTEXTS: Final = ("train", "val", "test")
-
-
-@dataclass(kw_only=True, slots=True)
-class StoredRun:
-    """What is known to be in MLflow about one run."""
-
-    id: str
-    run_id: str
-    """Our own identity, the tag ``orchestrator.run_id``."""
-
-    experiment_id: str
-    status: str
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    points: dict[str, dict[int, float]] = field(default_factory=dict)
-    """By metric and step, for the metrics that were looked up."""
-
-    unread: set[str] = field(default_factory=set)
-    """Metrics that have points which were not looked up."""
-
-    is_whole: bool = True
-    """Whether what is said of parameters, tags and points is so; without, they are empty."""
-
-    def shed(self) -> None:
-        """Keep the identity and the status alone: a sweep has more runs that ended than fit in memory."""
-        for part in (self.params, self.tags, self.points, self.unread):
-            part.clear()
-        self.is_whole = False
+_IMAGE: Final = re.compile(
+    r"images/(?P<key>.+)[+%]step[+%](?P<step>\d+)[+%]timestamp[+%].+?(?P<kind>\.png|[+%]compressed\.webp)"
+)
+"""How MLflow names what `log_image` writes: the picture, and a small copy of it."""
 
 
 class Store:
@@ -134,7 +108,7 @@ class Store:
         while True:
             where = f"tags.`{SWEEP_ID_TAG}` = '{sweep_id}'"
             page = self._call("search_runs", [experiment_id], filter_string=where, max_results=_PAGE, page_token=token)
-            found += [(run.info.start_time, _stored(run, whole=whole)) for run in page]
+            found += [(run.info.start_time, stored_run(run, whole=whole)) for run in page]
             token = page.token
             if not token:
                 break
@@ -199,30 +173,38 @@ class Store:
         """Move a run to MLflow's bin, from which it can be restored."""
         self._call("delete_run", run.id)
 
-    def log_dataset(self, run: StoredRun, info: DatasetInfo) -> None:
-        """The task's data as inputs of a run: one per split. MLflow ignores an input it has."""
+    def log_inputs(self, run: StoredRun, inputs: Iterable[DataInput]) -> None:
+        """Name the data that a run read, what is not named yet."""
         entities = self._entities
-        source = json.dumps({"uri": redact(info.source)})
-        facts = {
-            "num_classes": info.num_classes,
-            "metric": info.metric,
-            "kind": info.kind,
-            "modality": info.modality,
-            **info.sizes,
-        }
-        inputs = []
-        for context in _CONTEXTS:
-            profile = {"num_rows": getattr(info, f"num_{context}"), **facts}
-            data = entities.Dataset(
-                name=f"{info.name}-{context}",
-                digest=info.digest[:_DIGEST],
-                source_type="local",
-                source=source,
-                profile=json.dumps(profile),
+        new = [data for data in inputs if data.name not in run.inputs]
+        if not new:
+            return
+        named = [
+            entities.DatasetInput(
+                dataset=entities.Dataset(
+                    name=data.name, digest=data.digest, source_type="local", source=data.source, profile=data.profile
+                ),
+                tags=[entities.InputTag(key=key, value=value) for key, value in data.tags.items()],
             )
-            tag = entities.InputTag(key="mlflow.data.context", value=context)
-            inputs.append(entities.DatasetInput(dataset=data, tags=[tag]))
-        self._call("log_inputs", run.id, datasets=inputs)
+            for data in new
+        ]
+        self._call("log_inputs", run.id, datasets=named)
+        run.inputs.update(data.name for data in new)
+
+    def images(self, run: StoredRun) -> set[tuple[str, int]]:
+        """Key and step of every picture that `log_image` has put on a run with its small copy."""
+        halves: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        for entry in self._call("list_artifacts", run.id, "images"):
+            if (match := _IMAGE.fullmatch(entry.path)) is not None:
+                halves[match["key"], int(match["step"])].add(match["kind"])
+        return {place for place, kinds in halves.items() if len(kinds) == 2}
+
+    def log_image(self, run: StoredRun, file: Path, *, key: str, step: int, timestamp_ms: int) -> None:
+        """A picture for the slider of `key`, which MLflow's pages show at `step`."""
+        from PIL import Image
+
+        with calling(self._stopped), Image.open(file) as image:
+            self._call("log_image", run.id, image, key=key, step=step, timestamp=timestamp_ms, synchronous=True)
 
     def log_text(self, run: StoredRun, text: str, artifact_path: str) -> None:
         """A small text as a file of the run."""
@@ -260,7 +242,11 @@ class Store:
             now_labels, labels = labels[:room], labels[room:]
             self._call("log_batch", run.id, metrics=now_metrics, params=now_pairs, tags=now_labels)
 
-    def _call(self, name: str, *args: Any, **named: Any) -> Any:
+    def call(self, name: str, /, *args: Any, **named: Any) -> Any:
+        """Any other method of mlflow's client. Raises one of the errors of `failure`."""
+        return self._call(name, *args, **named)
+
+    def _call(self, name: str, /, *args: Any, **named: Any) -> Any:
         """Of mlflow's client; a second time where another writer was quicker to insert the same."""
         for is_last in (False, True):
             try:
@@ -270,20 +256,3 @@ class Store:
                 if is_last:
                     raise
         return None
-
-
-def _stored(run: Any, *, whole: bool) -> StoredRun:
-    once = {k: {0: v} for k, v in run.data.metrics.items() if not k.startswith(EPOCH_GROUPS)}
-    stored = StoredRun(
-        id=run.info.run_id,
-        run_id=run.data.tags.get(RUN_ID_TAG, ""),
-        experiment_id=run.info.experiment_id,
-        status=run.info.status,
-        params=dict(run.data.params),
-        tags=dict(run.data.tags),
-        points=once,
-        unread={k for k in run.data.metrics if k.startswith(EPOCH_GROUPS)},
-    )
-    if not whole:
-        stored.shed()
-    return stored

@@ -9,10 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
-
-import pyarrow as pa
 
 from orchestrator.errors import redact
 from orchestrator.evaluated import Evaluated
@@ -20,9 +17,8 @@ from orchestrator.records import OF_EXAMPLES
 from orchestrator.tracking.backlog import Backlog, Epoch, Event, Finished, Published, Recorded, Started
 from orchestrator.tracking.failure import ForbiddenError, UnavailableError, reason_of
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
-from orchestrator.tracking.link import Link, link_to
+from orchestrator.tracking.link import RANKING_VIEW, TRIALS_VIEW, Link, link_to, view_key
 from orchestrator.tracking.store import Store
-from orchestrator.tracking.view import RANKING_VIEW, TRIALS_VIEW, view_key
 from orchestrator.tracking.writer import SweepWriter
 
 __all__ = ["Tracker", "links_of", "summary_of"]
@@ -114,22 +110,9 @@ class Tracker:
         """A task's data is known. Best told before the first run starts."""
         self._put(info)
 
-    def publish(
-        self,
-        ranking: pa.Table,
-        verdicts: Mapping[str, str],
-        files: Mapping[str, Path],
-        more: Mapping[tuple[str, str], Mapping[str, float]] | None = None,
-    ) -> None:
-        """There is a ranking.
-
-        Args:
-            ranking: of schema RANKING.
-            verdicts: sentences, by task.
-            files: local files by artifact path; put on the parent run of every task.
-            more: metrics of summary runs beside the ranking's, by task and backbone.
-        """
-        self._put(Published(ranking, dict(verdicts), dict(files), dict(more or {})))
+    def publish(self, publication: Published) -> None:
+        """There is a ranking."""
+        self._put(publication)
 
     def catch_up(self, recorded: Recorded) -> None:
         """The sweep was resumed: the runs that ended under the drivers before, as their records have them."""

@@ -1,30 +1,52 @@
 """Saved views of MLflow's comparison page, written as experiment tags.
 
 The format is MLflow's own and undocumented (seen to work in 3.17): whoever writes these must expect them to
-be ignored or refused, and still have a plain link to offer. They filter on one sweep, the one written last.
+be ignored or refused, and still have a plain link to offer. They filter on one sweep, the one written last, and show
+charts of what every backbone of it has.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orchestrator.tracking.chart import (
+    SCORE,
+    Sections,
+    bar,
+    columns,
+    mean_curves,
+    ranking_charts,
+    ranking_columns,
+    trial_charts,
+)
 from orchestrator.tracking.info import DatasetInfo, SweepInfo
+from orchestrator.tracking.link import CURVES_VIEW, RANKING_VIEW, TABLE_VIEW, TRIALS_VIEW, view_key
+from orchestrator.tracking.metric import finite, model_points
 
-__all__ = ["RANKING_VIEW", "TRIALS_VIEW", "View", "decode", "saved_views", "view_key", "view_tags"]
+__all__ = ["View", "common_metrics", "decode", "saved_views", "view_tags"]
 
-RANKING_VIEW: Final = "0 Ranking"
-TRIALS_VIEW: Final = "1 All trials"
 _MAX_TAG: Final = 20_000
 _NAMESPACE: Final = uuid.UUID("6f6a1f0e-6d0b-5c8a-9d2e-7a3f0c9b1e55")
 _ALL: Final = 1000  # runs a chart draws; MLflow's default of 10 hides whole backbones
-_FOLDED: Final = ("adapt", "best", "final", "train", "val", "time")
+_PAGE: Final = 100  # runs that MLflow's page loads at first
+_FOLDED: Final = (
+    *("adapt", "best", "final", "screen", "train", "val", "time", "model", "mlflow"),
+    *("Model metrics", "System metrics"),  # as MLflow calls metrics without a group, and those of the group system
+)
+"""Sections of the charts that MLflow adds, one for each metric."""
+
+_COLUMNS: Final = 2  # charts side by side: three are too narrow to read beside MLflow's own panels
+_HEIGHT: Final = 300  # of a chart, in pixels
+_WIDTH: Final = 115
+_WIDE: Final = {"attributes.`Run Name`": 230, "params.`model`": 170, "tags.`orchestrator.error`": 320}
+_NAME_COLUMN: Final = "attributes.`Run Name`"
+_LAST_COLUMNS: Final = ("runDateAndNestInfo", "duration")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +57,36 @@ class View:
     state: dict[str, Any]
 
 
-def view_key(name: str) -> str:
-    """What ``viewStateShareKey=`` in an address names; stable, so a view is rewritten and never doubled."""
-    return hashlib.sha256(f"orchestrator/{name}".encode()).hexdigest()[:32]
+def common_metrics(
+    rows: Iterable[Mapping[str, Any]], more: Mapping[tuple[str, str], Mapping[str, float]]
+) -> frozenset[str] | None:
+    """Metrics that every ranked backbone's summary run has; None where no backbone was ranked.
+
+    Args:
+        rows: RANKING rows of one task.
+        more: as `Published` has it.
+    """
+    found = [
+        frozenset(point.key for point in finite(model_points(row, more.get((row["task"], row["backbone"]))))[0])
+        for row in rows
+        if row["score"] is not None
+    ]
+    return frozenset.intersection(*found) if found else None
 
 
-def view_tags(info: SweepInfo, dataset: DatasetInfo | None) -> dict[str, str]:
-    """The experiment tags that hold the views of a sweep on a task. The menu shows the latest first."""
-    views = saved_views(info.sweep_id, "classification" if dataset is None else dataset.kind)
+def view_tags(info: SweepInfo, dataset: DatasetInfo | None, measured: Collection[str] | None = None) -> dict[str, str]:
+    """The experiment tags that hold the views of a sweep on a task. The menu shows the latest first.
+
+    Args:
+        measured: metrics that every ranked backbone has; None before there is a ranking.
+    """
+    num_trials = int(info.facts.get("budget.trials", 0)) * len(info.backbones)
+    views = saved_views(
+        info.sweep_id,
+        metric="accuracy" if dataset is None else dataset.metric,
+        measured=measured,
+        is_large=num_trials > _PAGE,
+    )
     created_ms = int(info.created_at.timestamp() * 1000)
     tags = {}
     for place, view in enumerate(views):
@@ -66,94 +110,102 @@ def decode(value: str) -> View:
     return View(name=content["name"], state=json.loads(zlib.decompress(base64.b64decode(packed))))
 
 
-def saved_views(sweep_id: str, kind: str = "classification") -> tuple[View, ...]:
-    """All that are shipped, in the menu's order, with the metrics that a `kind` of task has."""
-    score = "final/val_score"
-    measures = ("val/r2", "val/mae") if kind == "regression" else ("val/accuracy", "val/f1_macro")
-    ranking = [
-        _bar("adapt/score", "Score (0 = chance, 1 = perfect)"),
-        _bar("adapt/best", "Probability of being the best"),
-        _scatter("adapt/cost_s", "adapt/score", "Score against what the study cost"),
-        _bar("final/test_score", "Test score of the confirmations"),
-        _bar("adapt/cost_s", "Seconds spent"),
-        _bar("adapt/freeze_frac", "Share of blocks frozen in the chosen configuration"),
-        _bar("final/robust", "Change of the score on perturbed inputs"),
-        *([] if kind == "regression" else [_bar("final/ece", "Calibration error (ECE)")]),
-        _scatter("final/latency_s", "adapt/score", "Score against seconds for one sample"),
-    ]
-    trials = [
-        _parallel(("model", "freeze_frac", "head_lr_log10"), (score,), "What was tried"),
-        _parallel(("model", "freeze_frac", "lr_log10"), (score,), "Runs that tune blocks"),
-        _scatter("final/train_s", score, "Validation score against training time"),
-        _bar(score, "Validation score"),
-        *(_line(name) for name in (*measures, "val/loss", "train/loss")),
-    ]
-    curves = [_line(name) for name in (*measures, "val/loss", "train/loss", "time/epoch_s")]
-    grouped = {
-        "aggregateFunction": "average",
-        "groupByKeys": [{"mode": "param", "groupByData": "model"}],
-    }
-    trial_columns = (
-        *_columns("params", "model", "freeze_frac", "freeze_depth", "lr", "head_lr", "weight_decay"),
-        *_columns("metrics", score, "final/val_loss", "final/train_s", "final/peak_mem_mib"),
-        *_columns("tags", "orchestrator.state", "orchestrator.error"),
+def saved_views(
+    sweep_id: str,
+    *,
+    metric: str = "accuracy",
+    measured: Collection[str] | None = None,
+    is_large: bool = False,
+) -> tuple[View, ...]:
+    """All that are shipped, in the menu's order, with charts of what the sweep has.
+
+    Args:
+        metric: the task's main metric.
+        measured: metrics that every ranked backbone has; None before there is a ranking.
+        is_large: whether there are more trials than MLflow's page loads at first. Ordered by their score those
+            could be one backbone's alone; ordered by their names, which begin with their numbers, they are the
+            first trials of each.
+    """
+    first = ("attributes.`Run Name`", True) if is_large else (f"metrics.`{SCORE}`", False)
+    best_first = (f"metrics.`{SCORE}`", False)
+    shown = (
+        *columns("metrics", SCORE),
+        *columns("params", "model", "freeze_frac", "freeze_depth", "lr", "head_lr", "weight_decay"),
+        *columns("metrics", "final/val_loss", "final/train_s", "final/peak_mem_mib"),
+        *columns("tags", "orchestrator.state", "orchestrator.error"),
     )
-    ranking_columns = _columns(
-        "metrics", "adapt/rank", "adapt/score", "adapt/ci_low", "adapt/ci_high", "adapt/rank_low",
-        "adapt/rank_high", "adapt/best", "final/test_score", "final/robust", "final/ece", "final/latency_s",
-        "adapt/num_trials", "adapt/num_failed", "adapt/cost_s",
-    )  # fmt: skip
+    by_backbone = {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "model"}]}
+
+    def trials(name: str, order: tuple[str, bool], charts: Sections, **more: Any) -> View:
+        return View(name=name, state=_state(sweep_id, name, "trial", order, charts=charts, columns=shown, **more))
+
+    ranking = _state(
+        sweep_id,
+        RANKING_VIEW,
+        "model",
+        ("metrics.`adapt/score`", False),
+        charts=ranking_charts(measured),
+        columns=ranking_columns(measured),
+    )
     return (
-        View(
-            name=RANKING_VIEW,
-            state=_state(sweep_id, "model", "adapt/score", charts=ranking, columns=ranking_columns),
-        ),
-        View(name=TRIALS_VIEW, state=_state(sweep_id, "trial", score, charts=trials, columns=trial_columns)),
-        View(
-            name="2 Mean curves by backbone",
-            state=_state(sweep_id, "trial", score, charts=curves, columns=trial_columns, group=grouped),
-        ),
-        View(
-            name="3 Trials table",
-            state=_state(sweep_id, "trial", score, charts=[_bar(score, "Validation score")], columns=trial_columns),
-        ),
+        View(name=RANKING_VIEW, state=ranking),
+        trials(TRIALS_VIEW, first, trial_charts(metric)),
+        trials(CURVES_VIEW, first, mean_curves(metric), group=by_backbone),
+        trials(TABLE_VIEW, best_first, {"Validation score": [bar(SCORE)]}),
     )
 
 
 def _state(
     sweep_id: str,
+    name: str,
     role: str,
-    order_by: str,
+    order: tuple[str, bool],
     *,
-    charts: Sequence[dict[str, Any]],
+    charts: Sections,
     columns: Sequence[str],
     group: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    first = _section("Comparison", shown=True)
-    sections = [first, *(_section(name, shown=False) for name in _FOLDED)]
+    """The page's whole state: what is left out would be undefined, not at its default."""
+    shown = {heading: _section(heading, shown=True) for heading, cards in charts.items() if cards}
+    sections = [*shown.values(), *(_section(one, shown=False) for one in _FOLDED)]
     cards = [
         {
             **card,
-            "uuid": _uuid(f"{role}/{order_by}/{bool(group)}/{place}"),
-            "metricSectionId": first["uuid"],
+            "uuid": _uuid(f"{name}/{heading}/{place}"),
+            "metricSectionId": shown[heading]["uuid"],
             "deleted": False,
             "isGenerated": False,
             "runsCountToCompare": _ALL,
         }
-        for place, card in enumerate(charts)
+        for heading in shown
+        for place, card in enumerate(charts[heading])
     ]
+    listed = (_NAME_COLUMN, *columns, *_LAST_COLUMNS)
+    by, ascending = order
     return {
-        "searchFilter": (f"tags.`orchestrator.role` = '{role}' AND tags.`orchestrator.sweep_id` = '{sweep_id}'"),
-        "orderByKey": f"metrics.`{order_by}`",
-        "orderByAsc": False,
+        "searchFilter": f"tags.`orchestrator.role` = '{role}' AND tags.`orchestrator.sweep_id` = '{sweep_id}'",
+        "orderByKey": by,
+        "orderByAsc": ascending,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(columns),
+        "columnOrder": list(listed),
+        "columnWidths": {column: _WIDE.get(column, _WIDTH) for column in (_NAME_COLUMN, *columns)},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
         "runsHiddenMode": "SHOW_ALL",
+        "viewMaximized": False,
+        "runListHidden": False,
         "groupBy": group,
         "groupsExpanded": {},
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
         "isAccordionReordered": True,
         "compareRunSections": sections,
         "compareRunCharts": cards,
@@ -168,44 +220,9 @@ def _section(name: str, *, shown: bool) -> dict[str, Any]:
         "isReordered": False,
         "deleted": False,
         "isGenerated": not shown,
+        "columns": _COLUMNS,
+        "cardHeight": _HEIGHT,
     }
-
-
-def _bar(metric: str, title: str) -> dict[str, Any]:
-    return {"type": "BAR", "metricKey": metric, "displayName": title}
-
-
-def _line(metric: str) -> dict[str, Any]:
-    return {
-        "type": "LINE",
-        "metricKey": metric,
-        "selectedMetricKeys": [metric],
-        "displayName": metric,
-        "xAxisKey": "step",
-        "xAxisScaleType": "linear",
-        "scaleType": "linear",
-        "lineSmoothness": 0,
-        "range": {},
-    }
-
-
-def _scatter(x: str, y: str, title: str) -> dict[str, Any]:
-    axes = {"xaxis": {"key": x, "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
-    return {"type": "SCATTER", "displayName": title, **axes}
-
-
-def _parallel(params: Sequence[str], metrics: Sequence[str], title: str) -> dict[str, Any]:
-    return {
-        "type": "PARALLEL",
-        "displayName": title,
-        "selectedParams": list(params),
-        "selectedMetrics": list(metrics),
-        "showAllRuns": True,
-    }
-
-
-def _columns(kind: str, *names: str) -> tuple[str, ...]:
-    return tuple(f"{kind}.`{name}`" for name in names)
 
 
 def _uuid(name: str) -> str:

@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from orchestrator.errors import redact
 from orchestrator.evaluated import Evaluated
-from orchestrator.tracking import naming
+from orchestrator.tracking import logged_model, naming
 from orchestrator.tracking.backlog import Backlog, Published, RunKey, RunUpdate
-from orchestrator.tracking.color import colors
 from orchestrator.tracking.failure import ForbiddenError, RefusedError, UnavailableError
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo
-from orchestrator.tracking.metric import milliseconds, model_points, parent_points
+from orchestrator.tracking.inputs import contexts_of, data_inputs
+from orchestrator.tracking.labels import Labels
+from orchestrator.tracking.metric import milliseconds
+from orchestrator.tracking.model_info import ModelInfo
 from orchestrator.tracking.note import note
+from orchestrator.tracking.publishing import NOTE_TAG, Publisher
 from orchestrator.tracking.refusals import Refusals
 from orchestrator.tracking.run_end import end_run, evaluation_of, is_ended, new_epoch_points
 from orchestrator.tracking.store import Store, StoredRun
 from orchestrator.tracking.task_runs import TaskRuns
-from orchestrator.tracking.view import view_tags
+from orchestrator.tracking.view import common_metrics, view_tags
 
 __all__ = ["SweepWriter"]
 
 _LOG: Final = logging.getLogger(__name__)
 _CONFIG_TAG: Final = "orchestrator.config"
 _MAX_HELD: Final = 1000
-_NOTE_TAG: Final = "mlflow.note.content"
 
 
 class SweepWriter:
@@ -44,11 +47,13 @@ class SweepWriter:
         self._lost: set[str] = set()
         self._held = Backlog()
         """What was refused: tried again at the end, and of a run with what it brings next."""
-        self._short = naming.short_names(info.backbones)
-        self._colors = colors(info.backbones)
+        self._labels = Labels(info)
         self._datasets: dict[str, DatasetInfo] = {}
+        self._models: Mapping[tuple[str, str], ModelInfo] = {}
         self.experiments: dict[str, str] = {}
         """By task; kept through `forget`, as links need it."""
+        self._measured: dict[str, frozenset[str] | None] = {}
+        """Metrics that all backbones of a task have, which decide on the charts."""
         self.viewed: set[str] = set()
         """Tasks whose saved views were written."""
         self.ranked: set[str] = set()
@@ -56,6 +61,7 @@ class SweepWriter:
         self.written: set[str] = set()
         """Identities of the trials and confirmations written to their end."""
         self._refusals = Refusals()
+        self._publisher = Publisher(info, store, self._labels, self._refusals)
 
     @property
     def complaint(self) -> str | None:
@@ -89,16 +95,18 @@ class SweepWriter:
         for key in list(backlog.runs):
             self._write_or_hold(key, backlog.runs)
         if backlog.publication is not None:
+            self._models = backlog.publication.models
             took_all = self._publish(backlog.publication)
             self._held.publication = None if took_all else backlog.publication
             backlog.publication = None
         backlog.num_events = 0
 
-    def finish(self, status: Status, backlog: Backlog) -> None:
+    def finish(self, status: Status, backlog: Backlog, ended_at: datetime | None = None) -> None:
         """Look anew and try again what was refused, then leave nothing RUNNING and no identity twice.
 
         Args:
             backlog: written already; takes what is tried again.
+            ended_at: when the sweep ended; None is now.
         """
         if self._refusals.complaint is not None:
             self.forget()
@@ -108,7 +116,7 @@ class SweepWriter:
         backlog.runs |= held.runs
         backlog.publication = held.publication
         self.write(backlog)
-        end_ms = milliseconds(None)
+        end_ms = milliseconds(ended_at)
         for name in list(self._tasks):
             with self._refusals.one(f"end of {name}"):
                 task = self._tasks[name]
@@ -120,6 +128,16 @@ class SweepWriter:
                         self._store.set_status(run, "KILLED", end_ms)
                 if task.parent is not None:
                     self._store.set_status(task.parent, status, end_ms)
+        self._write_models()
+
+    def _write_models(self) -> None:
+        """Last of all, as networks are large: what time does not suffice for is for `replay`."""
+        for (name, backbone), model in self._models.items():
+            with self._refusals.one(f"model of {backbone} on {name}", file=True):
+                run = self._task(name).runs.get(naming.model_run_id(self._info.sweep_id, name, backbone))
+                if run is None:
+                    raise RefusedError("its backbone has no summary run")
+                logged_model.write(self._store, run, model, self._info.sweep_id, self._datasets.get(name))
 
     def _open_task(self, name: str) -> None:
         info = self._info
@@ -129,7 +147,7 @@ class SweepWriter:
         task.look(self._store)
         latest = {"mlflow.experimentKind": "custom_model_development", naming.SWEEP_ID_TAG: info.sweep_id}
         if tags.get(naming.SWEEP_ID_TAG) != info.sweep_id:
-            latest[_NOTE_TAG] = note(info, name, self._datasets.get(name), None)
+            latest[NOTE_TAG] = note(info, name, self._datasets.get(name), None)
         self._store.tag_experiment(experiment_id, tags, latest)
         self._write_views(name, experiment_id, tags)
         parent = task.parent
@@ -161,7 +179,7 @@ class SweepWriter:
     def _write_views(self, name: str, experiment_id: str, tags: dict[str, str]) -> None:
         """Best effort: without them the plain link still works."""
         try:
-            views = view_tags(self._info, self._datasets.get(name))
+            views = view_tags(self._info, self._datasets.get(name), self._measured.get(name))
             self._store.tag_experiment(experiment_id, tags, views)
             self.viewed.add(name)
         except (UnavailableError, ForbiddenError):
@@ -174,10 +192,10 @@ class SweepWriter:
         bare = note(self._info, info.task, self._datasets.get(info.task), None)
         self._datasets[info.task] = info
         if task.parent is not None:
-            self._store.log_dataset(task.parent, info)
+            self._store.log_inputs(task.parent, data_inputs(info))
         self._write_views(info.task, task.experiment_id, task.tags)
-        if task.tags.get(_NOTE_TAG) == bare:
-            page = {_NOTE_TAG: note(self._info, info.task, info, None)}
+        if task.tags.get(NOTE_TAG) == bare:
+            page = {NOTE_TAG: note(self._info, info.task, info, None)}
             self._store.tag_experiment(task.experiment_id, task.tags, page)
 
     def _is_there(self, trial: Mapping[str, Any], evaluated: Evaluated | None) -> bool:
@@ -186,6 +204,8 @@ class SweepWriter:
         run_id = naming.child_run_id(self._info.sweep_id, name, backbone, trial["number"])
         run = self._tasks[name].runs.get(run_id) if name in self._tasks else None
         if not self._live or run is None or not is_ended(run, trial, evaluated):
+            return False
+        if name in self._datasets and not run.inputs:
             return False
         self.written.add(run_id)
         run.shed()
@@ -209,13 +229,13 @@ class SweepWriter:
         name, backbone = naming.split_study(key.study)
         task = self._task(name)
         run_id = naming.child_run_id(self._info.sweep_id, name, backbone, key.number)
-        facts, run = update.facts, task.known(self._store, run_id)
+        facts, run, dataset = update.facts, task.known(self._store, run_id), self._datasets.get(name)
         tags: dict[str, str] = {}
         params: dict[str, str] = {}
         if facts is not None:
-            short = self._short.get(backbone, backbone)
-            params = naming.run_params(facts, short, self._datasets.get(name))
-            tags = self._child_tags(task, backbone) | naming.child_tags(facts, short)
+            short = self._labels.short(backbone)
+            params = naming.run_params(facts, short, dataset)
+            tags = self._labels.child_tags(task, backbone, dataset) | naming.child_tags(facts, short)
             if run is None:
                 run = self._store.create_run(
                     task.experiment_id,
@@ -227,6 +247,9 @@ class SweepWriter:
                 task.runs[run_id] = run
         if run is None:
             raise RefusedError("an epoch of a run that was never started")
+        if facts is not None and dataset is not None:
+            splits, share = contexts_of(facts["phase"]), facts.get("train_frac", 1.0)
+            self._store.log_inputs(run, data_inputs(dataset, splits, train_frac=share))
         if update.started is not None and update.finished is None and self._live:
             self._store.set_status(run, "RUNNING")
         if update.finished is None:
@@ -239,52 +262,19 @@ class SweepWriter:
     def _publish(self, publication: Published) -> bool:
         """Returns whether all of it was taken."""
         refused: list[bool] = []
-        rows = publication.ranking.to_pylist() if publication.ranking is not None else []
         for name in self._info.tasks:
-            mine = [row for row in rows if row["task"] == name]
             what = f"ranking of {name}"
             with self._refusals.one(what):
                 task = self._task(name)
-                for row in mine:
-                    self._write_model(task, name, row, publication.more.get((name, row["backbone"]), {}))
-                if mine:
+                refused.append(not self._publisher.publish(publication, task, self._datasets.get(name)))
+                if any(naming.is_model_run_id(run_id) for run_id in task.runs):
                     self.ranked.add(name)
-                verdict = publication.verdicts.get(name)
-                page = note(self._info, name, self._datasets.get(name), verdict)
-                if task.parent is None:
-                    continue
-                if verdict is not None:
-                    self._store.tag_experiment(task.experiment_id, task.tags, {_NOTE_TAG: page})
-                    self._store.log(task.parent, tags={_NOTE_TAG: page})
-                self._store.log(task.parent, points=parent_points(mine), again=True)
-                for path, local in publication.files.items():
-                    with self._refusals.one(f"{path} of {name}", file=True):
-                        self._store.log_file(task.parent, local, path)
-                    refused.append(self._refusals.holds(f"{path} of {name}"))
+                if publication.ranking is not None and not publication.is_interim:
+                    rows = [row for row in publication.ranking.to_pylist() if row["task"] == name]
+                    self._measured[name] = common_metrics(rows, publication.more)
+                    self._write_views(name, task.experiment_id, task.tags)
             refused.append(self._refusals.holds(what))
         return not any(refused)
-
-    def _write_model(self, task: TaskRuns, name: str, row: Mapping[str, Any], more: Mapping[str, float]) -> None:
-        backbone = row["backbone"]
-        short = self._short.get(backbone, backbone)
-        run_id = naming.model_run_id(self._info.sweep_id, name, backbone)
-        tags = self._child_tags(task, backbone) | naming.model_tags(row, short)
-        run = task.runs.get(run_id)
-        if run is None:
-            run = self._store.create_run(
-                task.experiment_id, run_id=run_id, name=short, tags=tags, start_ms=milliseconds(None)
-            )
-            task.runs[run_id] = run
-        self._store.log(run, params={"model": short}, tags=tags, points=model_points(row, more), again=True)
-        self._store.set_status(run, "FINISHED", milliseconds(None))
-
-    def _child_tags(self, task: TaskRuns, backbone: str) -> dict[str, str]:
-        tags = naming.source_tags(self._info)
-        if task.parent is not None:
-            tags["mlflow.parentRunId"] = task.parent.id
-        if backbone in self._colors:
-            tags["mlflow.runColor"] = self._colors[backbone]
-        return tags
 
     def _task(self, name: str) -> TaskRuns:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.config import load_sweep
-from orchestrator.first_sweep import DEFAULT_BACKBONES, FirstSweep, Offer, first_sweep, offers
-from orchestrator.survey_report import pool_size, report_lines, sized_task
+from orchestrator.first_sweep import FirstSweep, cost_text, first_sweep
+from orchestrator.hardware import Hardware
+from orchestrator.offers import DEFAULT_BACKBONES, Offer, offers
+from orchestrator.survey_report import is_unbalanced, num_left, report_lines, sized_task
 from trainables.config import TaskSpec
 
 
@@ -32,9 +35,9 @@ class Found:
     modality: Any = "image"
     kind: Any = "classification"
     num_samples: int = 1000
-    num_read: int = 1000
     class_counts: Mapping[str, int] = field(default_factory=lambda: {"b": 400, "a": 600})
     split_counts: Mapping[str, int] = field(default_factory=dict)
+    class_counts_by_split: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sizes: Mapping[str, Range] = field(default_factory=dict)
     rates: Mapping[int, int] = field(default_factory=dict)
     unreadable: Sequence[tuple[str, str]] = ()
@@ -42,27 +45,39 @@ class Found:
     duplicates_across: Mapping[str, int] = field(default_factory=dict)
     num_contradicting: int = 0
     imbalance: float | None = 1.5
+    num_groups: int | None = None
+    other_labels: Sequence[str] = ()
+    dates: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
 IMAGES = Found(sizes={"width": Range(200, 320, 640), "height": Range(100, 200, 400)})
 TEXTS = Found(modality="text", sizes={"words": Range(3, 12, 70)})
 SOUNDS = Found(modality="audio", sizes={"duration_s": Range(0.5, 1, 3.21)}, rates={8000: 10, 16000: 990})
+LAPTOP = Hardware(num_cores=2)
+SMALL = Found(sizes={"width": Range(8, 8, 8), "height": Range(8, 8, 8)})
 NUMBERS = Found(kind="regression", class_counts={}, imbalance=None, sizes={"price": Range(0.5, 3, 12)})
 
 
-def made(found: Found, tmp_path: Path, *backbones: str, **task: Any) -> FirstSweep:
+def made(found: Found, tmp_path: Path, *backbones: str, hardware: Hardware = LAPTOP, **task: Any) -> FirstSweep:
     """The first sweep for what was found; its file loads to the configuration it claims."""
     spec = TaskSpec(name="mine", data="/data/mine", kind=found.kind, modality=found.modality, **task)
     spec = sized_task(spec, found, resize=not backbones)
     lines = report_lines(found, spec)
     first = first_sweep(
-        spec, offers(found.modality, backbones), num_pool=pool_size(found), found=lines, file="mine.yaml"
+        spec,
+        offers(found.modality, backbones),
+        num_left=num_left(found, spec),
+        found=lines,
+        file="mine.yaml",
+        hardware=hardware,
+        resize=not backbones,
+        is_unbalanced=is_unbalanced(found),
     )
     file = tmp_path / "mine.yaml"
     file.write_text(first.text, encoding="utf-8")
     assert load_sweep(file) == first.config
-    assert main(["validate", str(file)]) == 0
+    assert main(["sweep", str(file), "--plan"]) == 0
     for line in lines:
         assert line in first.text
     return first
@@ -82,10 +97,10 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "kept", "left_out"),
     [
-        (IMAGES, 3, ["torchvision/mobilenet_v3_small"]),
+        (IMAGES, 4, ["torchvision/mobilenet_v3_small"]),
         (TEXTS, 2, [name for name in DEFAULT_BACKBONES["text"] if "MiniLM" not in name]),
         (SOUNDS, 2, []),  # none can be had: a file without any would not load
-        (NUMBERS, 3, ["torchvision/mobilenet_v3_small"]),
+        (NUMBERS, 4, ["torchvision/mobilenet_v3_small"]),
     ],
     ids=["images", "texts", "sounds", "numbers"],
 )
@@ -106,32 +121,58 @@ def test_what_cannot_be_had_is_a_comment_that_says_why(
 def test_sizes_are_explicit_and_add_up(tmp_path: Path) -> None:
     [task] = made(IMAGES, tmp_path).config.tasks
     assert (task.num_train, task.num_val, task.num_test) == (640, 160, 200)
-    assert task.image_size is None
+    large = made(IMAGES, tmp_path, hardware=Hardware(num_cores=64)).config.tasks[0]
+    assert large.image_size is None, "each checkpoint's own, where there is time"
     split = Found(split_counts={"train": 500, "test": 500}, unreadable=[("x.png", "broken")])
     first = made(split, tmp_path, on_bad_sample="skip")
     [task] = first.config.tasks
     assert (task.num_train, task.num_val, task.num_test, task.on_bad_sample) == (399, 100, None, "skip")
     assert "given: train 500, test 500; 100 to validate drawn at random" in first.text
-    [task] = made(Found(num_samples=40, num_read=40), tmp_path).config.tasks
+    [task] = made(Found(num_samples=40), tmp_path).config.tasks
     assert (task.num_train, task.num_val, task.num_test) == (26, 6, 8)
 
 
-def test_of_very_many_samples_a_part_is_taken_first(tmp_path: Path) -> None:
+def test_the_sweep_ends_within_the_hour(tmp_path: Path) -> None:
     first = made(Found(num_samples=60_000), tmp_path)
-    assert (first.config.tasks[0].num_train, first.config.tasks[0].num_val) == (1000, 500)
-    assert "num_train: 1000  # of 38,400, to begin with; null takes all" in first.text
-    quick = made(Found(num_samples=60_000, sizes={"width": Range(8, 8, 8), "height": Range(8, 8, 8)}), tmp_path)
-    assert quick.config.tasks[0].num_train == 38_400
-    assert quick.config.tasks[0].image_size == 32
+    [task] = first.config.tasks
+    assert (task.num_train, task.num_val, task.image_size) == (1000, 500, 128)
+    assert re.search(r"num_train: 1000 +# of 38,400, to begin with; null takes all", first.text)
+    assert re.search(r"image_size: 128 +# pixels, to be quick; left out, each checkpoint's own", first.text)
+    assert first.config.evaluation is not None
+    assert first.config.evaluation.num_attacked == 0
+    more = made(Found(num_samples=60_000), tmp_path, hardware=Hardware(num_cores=64))
+    assert (more.config.tasks[0].num_train or 0) > 1000
+    quick = made(SMALL, tmp_path)
     assert quick.plan.compute_s is not None
-    assert quick.plan.compute_s < 4 * 3600
+    assert quick.plan.compute_s < 3600
+    assert quick.config.budget.trials == 24, "what is quick gets more trials"
+    assert first.config.budget.trials == 8
+
+
+def test_the_cost_is_that_of_this_machine(tmp_path: Path) -> None:
+    planned = made(SMALL, tmp_path).plan
+    assert cost_text(planned, LAPTOP).endswith("on 2 CPU cores")
+    assert cost_text(planned, Hardware(num_cores=1)).endswith("on 1 CPU core")
+    assert cost_text(planned, Hardware(num_cores=8, num_gpus=1)).endswith(
+        "on one CPU core, and a small part of that on 1 GPU"
+    )
+
+
+def test_rare_classes_count_as_much(tmp_path: Path) -> None:
+    rare = Found(class_counts={"a": 900, "b": 100}, imbalance=9)
+    assert made(rare, tmp_path).config.finetune.class_weight == "balanced"
+    assert made(IMAGES, tmp_path).config.finetune.class_weight == "none"
+    even_test = Found(class_counts={"a": 900, "b": 100}, class_counts_by_split={"test": {"a": 50, "b": 50}})
+    assert made(even_test, tmp_path).config.finetune.class_weight == "none"
 
 
 def test_limits_follow_what_was_found(tmp_path: Path) -> None:
     assert made(TEXTS, tmp_path).config.tasks[0].max_length == 128
     assert made(SOUNDS, tmp_path).config.tasks[0].max_duration_s == 3.3
+    for side, size in ((8, 32), (16, 32), (28, 32), (33, 64), (80, 96), (128, 128)):
+        same = Found(sizes={"width": Range(side, side, side), "height": Range(side, side, side)})
+        assert made(same, tmp_path).config.tasks[0].image_size == size
     small = Found(sizes={"width": Range(28, 28, 28), "height": Range(28, 28, 28)})
-    assert made(small, tmp_path).config.tasks[0].image_size == 64
     own = made(small, tmp_path, "timm/vit_tiny_patch16_224@random")
     assert own.config.tasks[0].image_size is None, "not every architecture takes another size than its own"
     assert own.config.backbones == ("timm/vit_tiny_patch16_224@random",)
@@ -159,9 +200,9 @@ def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
     for words in (
         "20: class 0 30, class 1 29",
         "and 8 more; the largest has 2.7 times the smallest",
-        "12 equal an earlier sample; 3 in train/test",
+        "12 equal an earlier sample; 3 of test in train",
         "2 samples equal one with another label",
-        "7 samples:\n              0.png: truncated",
+        "7, which are left out:\n              0.png: truncated",
         "and 2 more",
         "a folder was left aside",
     ):
@@ -171,7 +212,9 @@ def test_what_is_wrong_with_the_data_is_said(tmp_path: Path) -> None:
 
 def test_names_that_yaml_would_misread_are_quoted(tmp_path: Path) -> None:
     spec = TaskSpec(name="no", data="/my data/#1: x.csv", label_columns=("yes", "1e3", "a: b"), num_val=3, num_test=3)
-    made_up = first_sweep(spec, [Offer(name="timm/x@1e3")], num_pool=30, found=["a\nb\x1b[0m"], file="x.yaml")
+    made_up = first_sweep(
+        spec, [Offer(name="timm/x@1e3")], num_left=24, found=["a\nb\x1b[0m"], file="x.yaml", hardware=LAPTOP
+    )
     assert made_up.config.tasks[0].data == spec.data
     assert made_up.config.tasks[0].label_columns == spec.label_columns
     assert made_up.text.isprintable() or "\x1b" not in made_up.text
@@ -181,21 +224,33 @@ def test_names_that_yaml_would_misread_are_quoted(tmp_path: Path) -> None:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("orchestrator.availability.is_reachable", lambda url: False)
+    monkeypatch.setattr("orchestrator.hardware.this_machine", lambda: LAPTOP)
     with (tmp_path / "mails.csv").open("w", newline="") as file:
-        rows = [(f"offer {n} {'now' * (n % 2)}", ("spam", "ham")[n % 2]) for n in range(60)]
-        csv.writer(file).writerows([("body", "label"), *rows])
+        rows = [(f"offer {n} {'now' * (n % 2)}", f"c{n // 3}", ("spam", "ham")[n % 2]) for n in range(60)]
+        csv.writer(file).writerows([("body", "customer", "verdict"), *rows])
     return tmp_path
 
 
-def test_from_a_table_to_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+GOLDEN = """\
+"""
+"""For 60 short texts of 20 customers. Whoever changes it reads it as the person who is to commit it."""
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_file_to_be_proud_of(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "--data", "mails.csv"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines()[0] == "data        60 texts, classification"
-    assert "written     mails.yaml:" in out
+    text = Path("mails.yaml").read_text(encoding="utf-8")
+    assert text == GOLDEN
+    assert max(map(len, text.splitlines())) <= 110
+    found = [line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")][2:]
+    assert out.splitlines()[: len(found)] == found
+    assert [line.split()[0] for line in out.splitlines()[len(found) :]] == ["left", "written", "next"]
     [task] = load_sweep("mails.yaml").tasks
-    assert (task.data, task.input_columns, task.label_columns) == (str(here / "mails.csv"), ("body",), ("label",))
-    assert (task.num_train, task.num_val, task.num_test) == (38, 10, 12)
+    assert (task.data, task.input_columns, task.label_columns) == (str(here / "mails.csv"), ("body",), ("verdict",))
+    assert (task.num_train, task.num_val, task.num_test, task.group_column) == (38, 10, 12, "customer")
+    assert main(["sweep", "mails.yaml", "--plan"]) == 0
 
 
 def test_no_file_is_written_over_unasked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

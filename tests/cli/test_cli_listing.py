@@ -133,10 +133,13 @@ def test_what_was_tried_again_is_counted_and_told(folder: SweepFolder, run: Run,
     assert "attempt 2 after: RuntimeError: bus error" in out
     code, out, _ = run("show", "--trial", "1", "--storage", storage)
     assert code == 0
-    lines = [line for line in out.splitlines() if line.startswith("attempt ")]
+    lines = [
+        line.split(maxsplit=4) for line in out.splitlines() if line.startswith((" 1  2026", " 2  2026", " 3  2026"))
+    ]
     assert len(lines) == 5
-    assert lines[1].endswith("after: the worker process ended without a word")
-    assert lines[2].endswith(f"after: {RESUMED}")
+    assert [line[0] for line in lines] == ["1", "2", "3", "1", "2"]
+    assert lines[1][4].strip() == "after: the worker process ended without a word"
+    assert lines[2][4].strip() == f"after: {RESUMED}"
     code, out, _ = run("show", "--trial", "77", "--storage", storage)
     assert code == 0, "it has not ended, and there is something to say of it"
     assert "bus error" in out

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
+
+from orchestrator.comparison import compare_sweeps
+from orchestrator.display import print_sweep_comparison
+from orchestrator.folder import SweepFolder
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -119,31 +126,118 @@ def test_profiles(stored: Path, run: Run, run_json: Callable[..., Any]) -> None:
     assert "profiles" not in run_json("rank", "--storage", str(stored))[0]
 
 
-def test_compare(finished: Path, run: Run, run_json: Callable[..., Any], tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(finished, other)
-    config = (other / "sweep.yaml").read_text()
+@pytest.fixture
+def other(finished: Path, tmp_path: Path) -> Path:
+    """The same sweep with another budget, another torch, and of other code."""
+    folder = tmp_path / "other"
+    shutil.copytree(finished, folder)
+    config = (folder / "sweep.yaml").read_text()
     assert "trials: 6" in config
-    (other / "sweep.yaml").write_text(config.replace("trials: 6", "trials: 60"))
-    facts = json.loads((other / "sweep.json").read_text())
+    (folder / "sweep.yaml").write_text(config.replace("trials: 6", "trials: 60"))
+    facts = json.loads((folder / "sweep.json").read_text())
     facts["versions"]["torch"] = "9.9"
-    (other / "sweep.json").write_text(json.dumps(facts))
+    facts |= {"git_commit": "0123456789abcdef", "git_dirty": True}
+    (folder / "sweep.json").write_text(json.dumps(facts))
+    return folder
+
+
+def change_facts(folder: Path, **changes: Any) -> None:
+    facts = json.loads((folder / "sweep.json").read_text())
+    facts["studies"] = [study | changes for study in facts["studies"]]
+    (folder / "sweep.json").write_text(json.dumps(facts))
+
+
+def test_compare(finished: Path, other: Path, run: Run, run_json: Callable[..., Any]) -> None:
     document = run_json("compare", str(finished), str(other))
     assert (document["a"], document["b"]) == (finished.name, "other")
-    assert [change["key"] for change in document["changes"]] == ["budget.trials", "version of torch"]
+    assert [change["key"] for change in document["changes"]] == ["budget.trials", "code", "version of torch"]
     assert document["changes"][0] == {"key": "budget.trials", "a": "6", "b": "60"}
+    assert document["changes"][1]["b"] == "0123456789ab with changes"
     assert {row["rank_change"] for row in document["comparison"]} == {0}
+    assert document["closing"].startswith("b says what a says: the same order")
+    assert document["closing"].endswith("Different about the sweeps: budget.trials, code, version of torch.")
     code, out, err = run("compare", str(finished), str(other))
     assert (code, err) == (0, "")
     assert "nobody changed place" in out
-    assert "budget.trials: 6 in a, 60 in b" in out
+    assert document["closing"] in out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["budget.trials", "6", "60"] in lines
+    assert any(line[:2] == ["a", finished.name] and "2 backbones on digits," in " ".join(line) for line in lines)
 
 
-def test_compare_of_what_has_nothing_in_common(stored: Path, finished: Path, run: Run) -> None:
-    [begun] = stored.glob("begun-*")
-    code, _, err = run("compare", str(begun), str(finished))
+def test_compare_with_the_newest_other_one_of_the_task(
+    finished: Path, other: Path, run: Run, run_json: Callable[..., Any]
+) -> None:
+    for name in ("older", "elsewhere"):
+        shutil.copytree(other, other.with_name(name))
+    os.utime(other.with_name("older") / "sweep.yaml", (1, 1))
+    facts = json.loads((other.with_name("elsewhere") / "sweep.json").read_text()) | {"tasks": ["flowers"]}
+    (other.with_name("elsewhere") / "sweep.json").write_text(json.dumps(facts))
+    document = run_json("compare", str(finished), "--storage", str(other.parent))
+    assert (document["a"], document["b"]) == (finished.name, "other"), "begun has no runs, elsewhere another task"
+    code, _, err = run("compare", str(finished), "--storage", str(other.with_name("nothing")))
     assert code == 2
-    assert "must have a task in common" in err
+    assert "needs another sweep on digits to be compared with" in err
+
+
+def test_compare_says_what_cannot_be_compared(finished: Path, other: Path, run_json: Callable[..., Any]) -> None:
+    change_facts(other, digest="1" * 64, num_train=99)
+    document = run_json("compare", str(finished), str(other))
+    changes = {change["key"]: (change["a"], change["b"]) for change in document["changes"]}
+    assert changes["data of digits"] == ("0" * 12, "1" * 12)
+    assert changes["samples of digits (train + val + test)"] == ("120 + 60 + 8", "99 + 60 + 8")
+    assert document["closing"].startswith("The data of digits are not the same in both")
+    change_facts(other, digest="0" * 64)
+    table = SweepFolder(other)
+    tests = table.tests.read().to_pylist()
+    table.tests.path.unlink()
+    table.tests.append_all([row | {"metric": "f1_macro"} for row in tests])
+    trials = table.trials.read().to_pylist()
+    table.trials.path.unlink()
+    table.trials.append_all([row | {"metric": row["metric"] and "f1_macro"} for row in trials])
+    document = run_json("compare", str(finished), str(other))
+    assert document["closing"].startswith("Scores on digits are in different metrics")
+    table.trials.path.unlink()
+    renamed = [
+        row
+        | {"backbone": f"{row['backbone']}-b", "study": f"{row['study']}-b"}
+        | {"config": json.dumps(json.loads(row["config"]) | {"backbone": f"{row['backbone']}-b"})}
+        for row in trials
+    ]
+    table.trials.append_all(renamed)
+    table.tests.path.unlink()
+    table.tests.append_all([row | {"study": f"{row['study']}-b"} for row in tests])
+    document = run_json("compare", str(finished), str(other))
+    assert document["closing"].startswith("They rank no backbone in common")
+    assert {row["status"] for row in document["comparison"]} == {"only_a", "only_b"}
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_comparison_fits_its_terminal(finished: Path, other: Path, width: int) -> None:
+    text = io.StringIO()
+    found = compare_sweeps(SweepFolder(finished), SweepFolder(other))
+    print_sweep_comparison(found, Console(file=text, width=width, force_terminal=True, color_system=None))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert {"moved", "95 %"} <= {word.strip() for line in lines for word in line.split("  ")}
+    assert any("tf_efficientnet_lite0@pypi" in line for line in lines)
+
+
+def test_compare_of_what_has_nothing_in_common(stored: Path, finished: Path, other: Path, run: Run) -> None:
+    [begun] = stored.glob("begun-*")
+    code, out, err = run("compare", str(begun), str(finished))
+    assert (code, err) == (0, "")
+    assert "Neither ranks" in out or "no backbone in common" in out
+    facts = json.loads((other / "sweep.json").read_text())
+    trials = SweepFolder(other)
+    trials.trials.path.unlink()
+    (other / "sweep.json").write_text(json.dumps(facts | {"tasks": ["flowers"], "studies": []}))
+    code, _, err = run("compare", str(finished), str(other))
+    assert code == 2
+    assert f"must have a task in common to be compared; {finished.name} is on digits; other is on flowers" in err
+    code, _, err = run("compare", finished.name, finished.name, "--storage", str(stored))
+    assert code == 2
+    assert "takes two sweeps" in err
     code, _, err = run("compare", finished.name, "finishd", "--storage", str(stored))
     assert code == 2
     assert "no sweep 'finishd'" in err

@@ -11,7 +11,7 @@ from planning import FACTS, sweep
 
 from orchestrator.config import Budget, load_sweep
 from orchestrator.plan import plan, plan_to_dict
-from orchestrator.plan_cost import expected_epochs
+from orchestrator.plan_cost import FILLED, FLOPS_PER_S, expected_epochs
 from orchestrator.plan_table import render_plan
 
 
@@ -56,10 +56,10 @@ def test_a_window_leaves_out_the_weights_behind_it(window: str, backward: float)
 @pytest.mark.parametrize(
     ("modality", "size", "task", "scale"),
     [
-        ("text", 128, "max_length: 64", 0.5),
+        ("text", 128, "max_length: 64", 0.5 * FILLED["text"]),
         ("text", 128, "num_train: 100", None),
         ("text", None, "max_length: 64", None),
-        ("audio", 16_000, "max_duration_s: 2.5", 2.5),
+        ("audio", 16_000, "max_duration_s: 2.5", 2.5 * FILLED["audio"]),
         ("audio", 16_000, "num_train: 100", None),
     ],
 )
@@ -97,14 +97,47 @@ def test_totals_are_sums_and_json_takes_them() -> None:
     assert planned.train_flops is not None
     assert planned.eval_flops is not None
     assert planned.saved_flops is not None
-    arithmetic = (planned.train_flops + planned.eval_flops - planned.saved_flops) / 1e9
+    assert planned.measure_flops is not None
+    spent = planned.train_flops + planned.eval_flops + planned.measure_flops
+    assert planned.flops == pytest.approx(spent)
+    arithmetic = (spent - planned.saved_flops) / 1e9
     assert planned.compute_s == pytest.approx(arithmetic + sum(study.moving_s or 0 for study in planned.studies))
     document = json.loads(json.dumps(plan_to_dict(planned), allow_nan=False))
     for name in (
         *("runs", "epochs_max", "epochs_expected", "train_flops", "eval_flops", "saved_flops", "compute_s"),
-        *("cached_bytes_expected", "cached_bytes_max"),
+        *("measure_flops", "cached_bytes_expected", "cached_bytes_max"),
     ):
         assert document["totals"][name] == pytest.approx(sum(study[name] for study in document["studies"]))
+
+
+@pytest.mark.usefixtures("facts")
+def test_a_task_on_a_share_of_its_samples_costs_that_share() -> None:
+    whole = plan(sweep()).studies[0]
+    quarter = plan(sweep("tasks.0.train_frac=0.25"))
+    study = quarter.studies[0]
+    assert (study.task.num_train, study.task.train_frac) == (100, 0.25), "the task stays what was asked for"
+    assert study.train_flops == pytest.approx(0.25 * (whole.train_flops or 0))
+    assert study.eval_flops == whole.eval_flops
+    assert study.cache_bytes == ((25 + 50 + 10) * 100 * 4, (25 + 50 + 10) * 50 * 4, (25 + 50 + 10) * 10 * 4)
+    assert (quarter.compute_s or 0) < (plan(sweep()).compute_s or 0)
+
+
+@pytest.mark.usefixtures("facts")
+def test_what_is_measured_of_confirmations_is_counted() -> None:
+    nothing = plan(sweep("evaluation=null")).studies[0]
+    assert nothing.measure_flops == 2000 * 11 * 10, "the test score of every run"
+    bare = plan(sweep("evaluation={perturbations: none, num_attacked: 0, num_drifted: 0}")).studies[0]
+    assert bare.measure_flops == 2000 * (11 * 10 + 3 * 2 * (10 + 100)), "both splits before and after tuning"
+    perturbed = plan(sweep("evaluation={num_perturbed: 5, num_attacked: 0, num_drifted: 0}")).studies[0]
+    assert perturbed.measure_flops == bare.measure_flops + 2000 * 3 * 8 * 3 * 5
+    attacked = plan(sweep("evaluation={perturbations: none, num_attacked: 1000, num_drifted: 0}")).studies[0]
+    assert (attacked.measure_flops or 0) > bare.measure_flops
+
+
+def test_seconds_are_those_of_the_modality() -> None:
+    sounds = ("backbones=[hf/facebook/wav2vec2-base]", "tasks=[{name: a, data: sounds, num_train: 100, num_val: 50}]")
+    for overrides, modality in ((("backbones=[timm/resnet18]",), "image"), (sounds, "audio")):
+        assert plan(sweep(*overrides)).flops_per_s == FLOPS_PER_S[modality]
 
 
 @pytest.mark.usefixtures("no_facts")

@@ -6,13 +6,15 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.disk import low_water, require_space, reserve_bytes
+from orchestrator.config import Confirmation
+from orchestrator.disk import low_water, require_space, reserve_bytes, sweep_bytes
 from orchestrator.errors import EnvironmentUnusable
 
 MIB = 2**20
@@ -29,6 +31,19 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
         monkeypatch.setattr(os, "statvfs", lambda path: answer)
 
     return disk
+
+
+@dataclass(frozen=True)
+class Study:
+    checkpoint_bytes: int
+    model_bytes: int
+
+
+def test_kept_networks_are_counted_until_the_best_of_a_study_is_known() -> None:
+    studies = [Study(300, 100), Study(900, 250)]
+    assert sweep_bytes(studies, Confirmation(keep_model=False), 4) == 4 * 900
+    assert sweep_bytes(studies, Confirmation(seeds=3), 4) == 4 * 900 + (3 + 1) * 350
+    assert sweep_bytes(studies, Confirmation(seeds=3), 1) == 900 + (1 + 1) * 350, "two never end together"
 
 
 @given(total=st.integers(0, 2**50))

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from twin import epoch_result, leave_test, small_config
+from twin import epoch_result, keep_checkpoint, leave_test, small_config
 
 from orchestrator.evaluated import Evaluated, EvaluationFiles, leave_findings, read_evaluations
 from orchestrator.folder import SweepFolder
 from orchestrator.recorder import Recorder
+from orchestrator.records import USAGE, USED
 from orchestrator.request import RunRequest
-from trainables.config import FinetuneConfig
+from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.evaluate import Findings, Measure, Picture
 
 NUM_BLOCKS = 18
@@ -186,6 +188,28 @@ def test_an_epoch_told_twice_or_late_counts_once(scene: Scene) -> None:
     assert scene.folder.epochs.read()["epoch"].to_pylist() == [1, 2, 3]
     assert scene.row()["train_s"] == pytest.approx(1.5)
     assert scene.row()["val_score"] == 0.7
+
+
+def test_what_an_epoch_took_is_recorded_be_it_told_or_found_in_a_checkpoint(scene: Scene) -> None:
+    used = {
+        "elapsed_s": 0.7,
+        "cpu_cores": 0.9,
+        "host_memory_mib": 400.0,
+        "gpu_memory_mib": None,
+        "gpu_utilization": None,
+    }
+    told, kept, bare = epoch_result(1, 0.5) | used, epoch_result(2, 0.6), epoch_result(3, 0.7)
+    scene.recorder.epoch(*scene.key, told)
+    later = used | {"elapsed_s": 1.4}
+    keep_checkpoint(scene.request, [epoch_result(1, 0.5), kept | {USED: {"1": used, "2": later}}])
+    assert scene.recorder.broke(*scene.key)[1:] == (2, [{**kept_row(kept), **later}])
+    scene.recorder.epoch(*scene.key, bare)
+    found = scene.folder.epochs.read().select(list(USAGE)).to_pylist()
+    assert found == [used, later, dict.fromkeys(USAGE)]
+
+
+def kept_row(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: result[field.name] for field in fields(EpochMetrics)}
 
 
 def test_values_without_effect_are_null(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from orchestrator.folder import SweepFolder
+from orchestrator.records import USAGE, USED
 from orchestrator.request import RunRequest
 from orchestrator.worker import FinetuneWorker
 from trainables.checkpoint_file import read_checkpoint
@@ -21,7 +22,7 @@ from trainables.finetune import Finetuner
 
 NAME = "timm/test_resnet@random"
 TASK = TaskSpec(name="digits", image_size=32, num_train=33, num_val=20, num_test=22)
-TIMES = ("train_s", "eval_s", "duration_s", "worker_pid")
+TIMES = ("train_s", "eval_s", "duration_s", "worker_pid", *USAGE)
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,21 @@ def test_the_next_attempt_goes_on_where_this_one_ended(request_: RunRequest, tmp
     assert rest[0]["duration_s"] > first[0]["duration_s"], "what the first attempt took is counted"
     assert json.loads(Path(again.test_file).read_text()) == json.loads(Path(apart.test_file).read_text())
     assert not Path(request_.test_file).exists()
+
+
+def test_what_each_epoch_took_is_told_with_it_and_outlives_the_worker(request_: RunRequest) -> None:
+    first = steps(request_, 1)[0]
+    assert first["cpu_cores"] > 0
+    assert first["host_memory_mib"] > 50
+    assert 0 < first["elapsed_s"] <= first["duration_s"]
+    again = request_.again(2, num_known_epochs=0)
+    second = steps(again, 1)[0]
+    [untold] = json.loads(second["untold"])
+    assert {name: untold[name] for name in USAGE} == {name: first[name] for name in USAGE}
+    assert second["elapsed_s"] > first["elapsed_s"]
+    saved = read_checkpoint(request_.checkpoint_folder)
+    assert saved is not None
+    assert [saved.facts[USED][epoch]["elapsed_s"] for epoch in ("1", "2")] == [first["elapsed_s"], second["elapsed_s"]]
 
 
 def test_who_dies_after_the_last_epoch_only_has_to_be_measured(

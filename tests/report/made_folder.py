@@ -65,6 +65,11 @@ class MadeFolder:
     picture_size: tuple[int, int] = (900, 600)
     error: str = "Traceback:\nRuntimeError: lost s3://key:hunter2@bucket"
     allocation: str = "equal"
+    collapse: float = 0.0
+    """Probability that a confirmation collapses."""
+
+    failing: tuple[str, ...] = ()
+    """Backbones none of whose trials completes."""
 
     def write(self, storage: Path) -> SweepFolder:
         folder = SweepFolder.create(storage, "made", "name: made\ntasks: []\n")
@@ -118,9 +123,11 @@ class MadeFolder:
             num_confirmations=self.num_confirmations,
             num_test=400,
             stopped=0.15,
+            collapse=self.collapse,
         )
         trials, tests = (table.to_pylist() for table in world.tables())
         rng = np.random.default_rng(place)
+        trials, tests = self._without_failing(trials, tests)
         extra: list[dict[str, Any]] = []
         for number, run in enumerate(trials):
             _complete(run, number)
@@ -150,6 +157,20 @@ class MadeFolder:
                     for name in names
                 ]
             )
+
+    def _without_failing(
+        self, trials: list[dict[str, Any]], tests: list[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What fails leaves its search trials alone, without results."""
+        kept = []
+        for run in trials:
+            if run["backbone"] not in self.failing:
+                kept.append(run)
+            elif run["phase"] != "confirmation":
+                nothing = {"state": "failed", "error": self.error, "val_score": None, "epochs": 0}
+                kept.append(run | nothing)
+        studies = {run["study"] for run in kept if run["backbone"] not in self.failing}
+        return kept, [test for test in tests if test["study"] in studies]
 
     def _reduced(self, confirmed: Mapping[str, Any], tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         rows = []
@@ -265,7 +286,7 @@ def _renamed(folder: SweepFolder, path: Path) -> SweepFolder:
 def _complete(run: dict[str, Any], number: int) -> None:
     """The columns that the ranking does not look at."""
     share = 1.0 - run["freeze_frac"]
-    run |= {"best_epoch": run["epochs"], "train_s": 4.0 + 6 * share, "duration_s": 6.0 + 6 * share}
+    run |= {"best_epoch": run["epochs"] or None, "train_s": 4.0 + 6 * share, "duration_s": 6.0 + 6 * share}
     run |= {"num_params": 5_700_000, "num_params_trainable": int(1000 + 5e6 * share), "memory_mib": 300.0}
     run |= {"device": "cpu", "node": "n1", "val_loss": 0.5, "seed": number}
 

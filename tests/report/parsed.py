@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,10 +12,34 @@ VOID = {"meta", "img", "br", "link", "input"}
 
 
 @dataclass
+class Node:
+    """An element with what is in it."""
+
+    tag: str
+    attributes: dict[str, str]
+    children: list[Node | str] = field(default_factory=list)
+
+    def all(self, *tags: str) -> Iterator[Node]:
+        """Elements within it of these kinds, in the page's order; of all kinds for none."""
+        for child in self.children:
+            if isinstance(child, Node):
+                if not tags or child.tag in tags:
+                    yield child
+                yield from child.all(*tags)
+
+    @property
+    def text(self) -> str:
+        """What is in it, styles apart, with single spaces."""
+        parts = (child if isinstance(child, str) else child.text for child in self.children if self.tag != "style")
+        return " ".join("".join(parts).split())
+
+
+@dataclass
 class Page:
     """What the tests ask for."""
 
     source: str
+    root: Node
     elements: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     text: str = ""
     """What is shown, charts included, styles apart; elements are parted by line breaks."""
@@ -28,13 +53,15 @@ class _Parser(HTMLParser):
     def __init__(self, page: Page) -> None:
         super().__init__()
         self.page = page
-        self.open: list[str] = []
+        self.open: list[Node] = [page.root]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert len({name for name, _ in attrs}) == len(attrs), f"<{tag}> has an attribute twice"
-        self.page.elements.append((tag, {name: value or "" for name, value in attrs}))
+        node = Node(tag, {name: value or "" for name, value in attrs})
+        self.page.elements.append((tag, node.attributes))
+        self.open[-1].children.append(node)
         if tag not in VOID:
-            self.open.append(tag)
+            self.open.append(node)
         self.page.text += "\n"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -43,21 +70,22 @@ class _Parser(HTMLParser):
             self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag, f"</{tag}> closes another element"
+        assert len(self.open) > 1, f"</{tag}> closes nothing"
+        assert self.open.pop().tag == tag, f"</{tag}> closes another element"
         self.page.text += "\n"
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        self.open[-1].children.append(data)
+        if all(node.tag != "style" for node in self.open):
             self.page.text += data
 
 
 def parse(file: Path) -> Page:
     """Raises AssertionError where elements are not nested as they should be."""
-    page = Page(source=file.read_text(encoding="utf-8"))
+    page = Page(source=file.read_text(encoding="utf-8"), root=Node("", {}))
     parser = _Parser(page)
     parser.feed(page.source)
     parser.close()
-    assert parser.open == []
+    assert parser.open == [page.root]
     page.text = re.sub(r"\n\s*", "\n", page.text)
     return page

@@ -14,9 +14,11 @@ from parsed import parse
 from orchestrator.folder import SweepFolder
 from orchestrator.ranking import RaceEnd, Ranking, aggregate, rank
 from orchestrator.report import write_report
+from orchestrator.report.answer import by_short_name
 from orchestrator.report.components import components
 from orchestrator.report.document import Missing, Prose, Table
 from orchestrator.report.panel import panel
+from orchestrator.report.reading import read_sweep
 from orchestrator.report.wording import points
 from orchestrator.results import rank_sweep
 
@@ -94,7 +96,7 @@ def test_conditions_that_are_in_nobodys_score(swept: tuple[SweepFolder, Ranking]
     assert [(block.what, block.how) for block in missing if isinstance(block, Missing)] == [
         ("Data efficiency", "set confirmation.train_fracs, e.g. [0.1, 0.3], in the sweep file"),
         (
-            "Robustness",
+            "Robustness to perturbed inputs",
             "set evaluation.perturbations to all in the sweep file; it was not measured alike for a and b",
         ),
     ]
@@ -107,19 +109,20 @@ def test_tasks_together(swept: tuple[SweepFolder, Ranking]) -> None:
     again = ranking.table.set_column(
         0, ranking.table.schema.field("task"), pa.array(["moons"] * ranking.table.num_rows)
     )
-    assert panel(ranking, {}, {}) == []
+    studies = read_sweep(*swept).studies
+    assert panel(ranking, studies) == []
     both = replace(
         ranking,
         table=pa.concat_tables([ranking.table, again]),
         scores=(scores, replace(scores, task="moons")),
     )
-    names = {name: name[-6:] for name in ranking.table["backbone"].to_pylist()}
-    (section,) = panel(both, names, dict.fromkeys(names, "#0072B2"))
+    (section,) = panel(both, studies)
     table = next(block for block in section.blocks if isinstance(block, Table))
     assert [row[2] for row in table.rows] == [points(score) for score in ranking.table["score"].to_pylist()]
-    prose = section.blocks[0]
-    assert isinstance(prose, Prose)
-    assert prose.paragraphs == aggregate(both).sentences
+    prose = [block for block in section.blocks if isinstance(block, Prose)]
+    assert " ".join(paragraph for block in prose for paragraph in block.paragraphs) == by_short_name(
+        " ".join(aggregate(both).sentences), studies
+    )
 
 
 def test_two_tasks(tmp_path: Path) -> None:

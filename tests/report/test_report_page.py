@@ -18,10 +18,12 @@ from PIL import Image
 from orchestrator.folder import SweepFolder
 from orchestrator.ranking import Ranking
 from orchestrator.report import write_report
+from orchestrator.report.answer import by_short_name
 from orchestrator.report.document import Block, Missing, Pictures
 from orchestrator.report.page import MAX_BYTES, render
 from orchestrator.report.pictures import embedded
-from orchestrator.report.reading import SweepRecords, read_sweep
+from orchestrator.report.reading import read_sweep
+from orchestrator.report.studies import SweepRecords
 
 SECTIONS = (
     "Verdict",
@@ -47,11 +49,11 @@ def headings(page: Page) -> list[str]:
     return re.findall(r"<h[1-6]>(?:<i[^>]*></i>)?([^<]*)</h", page.source)
 
 
-def test_everything_is_there(page: Page, swept: tuple[SweepFolder, Ranking]) -> None:
+def test_everything_is_there(page: Page, swept: tuple[SweepFolder, Ranking], records: SweepRecords) -> None:
     found = headings(page)
     assert [name for name in SECTIONS if name not in found] == []
     for sentence in swept[1].verdicts[0].sentences:
-        assert sentence in page.text
+        assert by_short_name(sentence, records.studies) in page.text
     assert "Not measured" not in page.text
     charts = set(re.findall(r'href="#(s\d+-\w+)-', page.source))
     assert charts >= {f"s{place}-{name}" for place in (0, 1) for name in CHARTS}

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_sweep import BACKBONES, START, MadeSweep, as_started
+from made_sweep import BACKBONES, START, VERDICT, MadeSweep, as_started
 from mlflow_server import Server
 from read_back import Held, artifacts, experiment_tags, held
 
-from orchestrator.tracking import Recorded, Tracker, TrackingSummary, model_metrics, replay, tracker
+from orchestrator.tracking import Published, Recorded, Tracker, TrackingSummary, replay, tracker
 from orchestrator.tracking.color import colors
 from orchestrator.tracking.metric import EPOCH_GROUPS
 from orchestrator.tracking.view import decode
 
 pytestmark = pytest.mark.slow
 
-RECORDS = ("trials", "epochs", "tests", "attempts")
-VERDICT = "**tf_efficientnet_lite0 adapts best.**"
 SECOND = BACKBONES[1]
+DATASETS = tuple((context, f"digits-{context}", "d" * 36) for context in ("test", "train", "val"))
+"""Of the sweep's own run, of backbones and of confirmations: a searched trial shows nothing of the test split."""
+
+_SLIDER = re.compile(r"images/(\w+)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]+(?:\+compressed)?(\.\w+)")
 
 
 @pytest.fixture(autouse=True)
@@ -46,30 +49,28 @@ def log_live(sweep: MadeSweep, uri: str, folder: Path, pause_s: float = 0.02) ->
     made.start()
     for _ in sweep.calls(made):
         time.sleep(pause_s)
-    made.publish(sweep.ranking(), {"digits": VERDICT}, sweep.files(folder), more(sweep))
+    made.publish(sweep.publication(folder))
     summary = made.close(timeout_s=60, status="FINISHED")
     assert said == []
     return summary
 
 
-def more(sweep: MadeSweep) -> dict[tuple[str, str], dict[str, float]]:
-    return model_metrics(sweep.evaluations().values(), sweep.screen())
-
-
 def write_again(sweep: MadeSweep, uri: str, folder: Path, **changes: Any) -> TrackingSummary:
-    """The whole of a sweep, from its records."""
-    changed = {name: changes.pop(name) for name in (*RECORDS, "evaluations") if name in changes}
+    """The whole of a sweep, from its records.
+
+    Args:
+        changes: of what is recorded, of what is published, or of what `replay` takes.
+    """
     records: dict[str, Any] = {**sweep.tables(), "evaluations": sweep.evaluations()}
-    recorded = Recorded(**(records | changed))
-    given: dict[str, Any] = {
-        "ranking": sweep.ranking(),
-        "verdicts": {"digits": VERDICT},
-        "datasets": [sweep.dataset],
-        "files": sweep.files(folder),
-        "more": more(sweep),
-        "say": unheard,
-    }
-    return replay(sweep.info, uri, recorded, **(given | changes))
+    recorded = Recorded(**(records | _taken(changes, Recorded)))
+    publication = sweep.publication(folder, **_taken(changes, Published))
+    given: dict[str, Any] = {"datasets": [sweep.dataset], "say": unheard}
+    return replay(sweep.info, uri, recorded, publication, **(given | changes))
+
+
+def _taken(changes: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Those that are fields of `kind`, taken out."""
+    return {field.name: changes.pop(field.name) for field in fields(kind) if field.name in changes}
 
 
 def without_times(runs: dict[str, Held]) -> dict[str, Held]:
@@ -99,12 +100,20 @@ def check_sweep(uri: str, sweep: MadeSweep) -> dict[str, Held]:
             per_epoch = key.startswith(EPOCH_GROUPS)
             assert [step for step, _ in points] == (list(range(1, trial["epochs"] + 1)) if per_epoch else [0])
         assert "train/loss" in run.points
+        on_gpu = trial["backbone"] == BACKBONES[0]
+        assert run.points["system/cpu_cores"] == [(epoch, 0.75) for epoch in range(1, trial["epochs"] + 1)]
+        assert ("system/gpu_mem_mib" in run.points) == ("system/gpu_util" in run.points) == on_gpu
+        assert run.points["time/elapsed_s"][0] == (1, 3.0)
+        assert run.datasets == tuple(data for data in DATASETS if confirms or data[0] != "test")
+        assert run.tags["modality"] == "image"
         assert run.times == tuple(int(trial[name].timestamp() * 1000) for name in ("started_at", "finished_at"))
     check_parent(runs[parent_id], sweep)
     model = runs[f"{parent_id}/{SECOND}/model"]
     assert (model.status, model.name, model.parent) == ("FINISHED", "tf_efficientnet_lite0", parent_id)
     assert model.points["adapt/score"] == [(0, 0.7)]
     assert model.points["final/test_score"] == [(0, 0.8)]
+    assert (model.points["adapt/coverage"], model.points["adapt/num_superseded"]) == ([(0, 0.75)], [(0, 0)])
+    assert model.datasets == DATASETS
     assert runs[f"{parent_id}/{BACKBONES[0]}/model"].tags["orchestrator.reason"] == "no confirmation"
     return runs
 
@@ -119,11 +128,19 @@ def check_parent(parent: Held, sweep: MadeSweep) -> None:
     """The sweep's own run."""
     assert (parent.status, parent.parent) == ("FINISHED", "")
     assert parent.params == {"search.sampler": "tpe", "budget.trials": str(sweep.num_trials), "budget.seconds": "1.5"}
-    assert parent.points["best/score"] == [(0, 0.7)]
     assert parent.times[0] == int(START.timestamp() * 1000)
     assert VERDICT in parent.tags["mlflow.note.content"]
     assert parent.tags["mlflow.source.git.dirty"] == "true"
-    assert parent.datasets == (("test", "digits-test"), ("train", "digits-train"), ("val", "digits-val"))
+    assert parent.datasets == DATASETS
+    best = {key.removeprefix("best/"): points for key, points in parent.points.items() if key.startswith("best/")}
+    ended = [row for row in sweep.trials() if row["phase"] == "random" and row["state"] != "failed"]
+    assert best == {
+        "score": [(0, 0.7)],
+        "val_score": [(0, max(row["val_score"] for row in ended))],
+        "val_accuracy": [(0, max(row["val_accuracy"] for row in ended))],
+        "val_f1_macro": [(0, max(row["val_f1_macro"] for row in ended))],
+        "val_loss": [(0, 0.333333)],
+    }
 
 
 def check_experiment(uri: str, sweep: MadeSweep) -> None:
@@ -158,9 +175,17 @@ def check_evaluations(uri: str, sweep: MadeSweep) -> None:
         found = {key.removeprefix("final/"): points for key, points in run.points.items()}
         assert {key: found.get(key) for key in expected} == {key: [(0, value)] for key, value in expected.items()}
         assert not {"accuracy", "auroc", "f1", "perturbed_acc", "reliability_accuracy"} & found.keys()
-        assert set(files) == {
-            *("measures.json", "confusion.json", "notes.txt", "pictures/saliency.png", "pictures/captions.json"),
+        plain = {path for path in files if not path.startswith("images/")}
+        assert plain == {
+            *("measures.json", "confusion.json", "notes.txt", "pictures/captions.json", "pictures/saliency.png"),
+            *("pictures/explanation_0.png", "pictures/explanation_1.png"),
         }
+        sliders = sorted(_SLIDER.sub(r"\1 \2 \3", path) for path in files.keys() - plain)
+        assert sliders == [
+            *("explanation 0 .png", "explanation 0 .webp", "explanation 1 .png", "explanation 1 .webp"),
+            *("saliency 0 .png", "saliency 0 .webp"),
+        ], "one of each, however often it is written"
+        assert run.tags["mlflow.loggedImages"] == "True"
         table = json.loads(files["measures.json"])
         assert (table["columns"], len(table["data"])) == (["name", "condition", "split", "value"], 13)
         assert json.loads(files["confusion.json"]) == {
@@ -189,6 +214,7 @@ def test_evaluations_live_then_replayed_there_and_elsewhere(store_uri: str, tmp_
     live = held(store_uri, sweep)
     assert write_again(sweep, store_uri, tmp_path / "files").complete
     assert held(store_uri, sweep) == live, "nothing is sent twice"
+    check_evaluations(store_uri, sweep)
     assert write_again(sweep, elsewhere, tmp_path / "files").complete
     check_evaluations(elsewhere, sweep)
     assert without_times(held(elsewhere, sweep)) == without_times(live)

@@ -13,10 +13,12 @@ from urllib.parse import unquote
 import pytest
 from made_sweep import BACKBONES, MadeSweep, as_started
 
-from orchestrator.tracking import color, location, metric, naming
-from orchestrator.tracking.link import link_to
+from orchestrator.records import USAGE
+from orchestrator.tracking import color, inputs, location, metric, naming, pictures
+from orchestrator.tracking.link import link_to, view_key
 from orchestrator.tracking.note import note
-from orchestrator.tracking.view import decode, saved_views, view_key, view_tags
+from orchestrator.tracking.server import server_command
+from orchestrator.tracking.view import decode, saved_views, view_tags
 from trainables.config import FinetuneConfig
 
 
@@ -82,7 +84,7 @@ def test_a_window_is_shown_where_it_is_tuned() -> None:
 def test_a_regression_has_its_own_metrics() -> None:
     sweep = MadeSweep()
     none = {"val_accuracy": None, "val_f1_macro": None}
-    epoch = {**sweep.epochs()[0], **none, "val_r2": -0.25, "val_mae": 3.5}
+    epoch = {**sweep.epochs()[0], **none, **dict.fromkeys(USAGE), "val_r2": -0.25, "val_mae": 3.5}
     keys = {p.key for p in metric.epoch_points(epoch)}
     assert keys == {"train/loss", "val/loss", "val/r2", "val/mae", "time/epoch_s"}
     test = {**dict.fromkeys(sweep.tests()[0]), "test_score": 0.5, "test_r2": 0.5, "test_mae": 2.0, "test_mse": 9.0}
@@ -92,6 +94,60 @@ def test_a_regression_has_its_own_metrics() -> None:
     charts = [card for view in saved_views("s", "regression") for card in view.state["compareRunCharts"]]
     lines = {card["metricKey"] for card in charts if card["type"] == "LINE"}
     assert lines == {"val/r2", "val/mae", "val/loss", "train/loss", "time/epoch_s"}
+
+
+def test_what_a_worker_took_is_drawn_by_epoch_and_what_it_did_not_measure_is_not() -> None:
+    on_gpu, on_cpu = MadeSweep().epochs()[1], MadeSweep().epochs()[-1]
+    points = {p.key: (p.step, p.value) for p in metric.epoch_points(on_gpu)}
+    assert {key: value for key, (_, value) in points.items() if key.startswith("system/")} == {
+        "system/cpu_cores": 0.75,
+        "system/memory_mib": 512.0,
+        "system/gpu_mem_mib": 300.0,
+        "system/gpu_util": 0.5,
+    }
+    assert points["time/elapsed_s"] == (2, 6.0)
+    assert all(key.startswith(metric.EPOCH_GROUPS) for key in points)
+    keys = {p.key for p in metric.epoch_points(on_cpu)}
+    assert "system/memory_mib" in keys
+    assert not {"system/gpu_mem_mib", "system/gpu_util"} & keys
+
+
+def test_the_best_is_of_searched_trials_that_did_not_fail() -> None:
+    base = {"state": "completed", "phase": "tpe", "task": "a", "val_loss": 0.5, "val_accuracy": 0.6}
+    rows = [
+        base,
+        {**base, "state": "stopped", "val_loss": 0.4, "val_accuracy": 0.7},
+        {**base, "state": "failed", "val_loss": 0.1, "val_accuracy": 0.9},
+        {**base, "phase": "confirmation", "val_loss": 0.2, "val_accuracy": 0.8},
+        {**base, "val_loss": math.nan, "val_accuracy": None},
+        {**base, "task": "b", "val_loss": 3.0},
+    ]
+    assert metric.best_metrics(rows) == {
+        "a": {"best/val_loss": 0.4, "best/val_accuracy": 0.7},
+        "b": {"best/val_loss": 3.0, "best/val_accuracy": 0.6},
+    }
+
+
+def test_a_run_names_the_data_it_read_and_how_much_of_it() -> None:
+    dataset = MadeSweep().dataset
+    assert inputs.contexts_of("tpe") == ("train", "val")
+    assert inputs.contexts_of("confirmation") == inputs.contexts_of("reduced") == ("train", "val", "test")
+    train, val = inputs.data_inputs(dataset, ("train", "val"), train_frac=0.25)
+    assert (train.name, train.digest, val.name) == ("digits-train", "d" * 36, "digits-val")
+    assert train.tags == {"mlflow.data.context": "train", "orchestrator.train_frac": "0.25"}
+    assert val.tags == {"mlflow.data.context": "val"}
+    profile = json.loads(train.profile)
+    assert (profile["num_rows"], profile["image_size"], profile["metric"]) == (1000, 64, "accuracy")
+    secret = replace(dataset, source="s3://me:hunter2@bucket/images")
+    assert not any("hunter2" in data.source for data in inputs.data_inputs(secret))
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("explanation_0", ("explanation", 0)), ("by_class_12", ("by_class", 12)), ("saliency", ("saliency", 0))],
+)
+def test_a_numbered_picture_is_a_step_of_its_kind(name: str, place: tuple[str, int]) -> None:
+    assert pictures.slider_place(name) == place
 
 
 def test_a_learning_rate_of_zero_has_no_logarithm() -> None:
@@ -169,7 +225,8 @@ def test_a_failed_trial_has_costs_and_no_score() -> None:
 
 
 def test_nan_and_infinity_are_taken_out_and_named() -> None:
-    row = {**MadeSweep().epochs()[0], "train_loss": math.inf, "val_loss": math.nan, "val_f1_macro": None}
+    none = {**dict.fromkeys(USAGE), "val_f1_macro": None}
+    row = {**MadeSweep().epochs()[0], "train_loss": math.inf, "val_loss": math.nan, **none}
     kept, dropped = metric.finite(metric.epoch_points(row))
     assert {p.key for p in kept} == {"val/accuracy", "time/epoch_s"}
     assert dropped == ["train/loss@1=inf", "val/loss@1=nan"]
@@ -215,16 +272,19 @@ def test_a_link_names_the_comparison_and_a_view_or_a_filter(ranked: bool) -> Non
 
 def test_without_a_server_a_link_comes_with_the_command_that_starts_one() -> None:
     link = link_to("sqlite:////data/my sweeps/mlflow.db", None, sweep_id="s1", ranked=False)
-    assert link.command == (
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false python -m mlflow server"
-        " --backend-store-uri 'sqlite:////data/my sweeps/mlflow.db' --host 127.0.0.1 --port 5000 --workers 1"
-        " --allowed-hosts 127.0.0.1:5000,localhost:5000"
-        " --cors-allowed-origins http://127.0.0.1:5000,http://localhost:5000"
-    )
-    secret = link_to("postgresql://me:hunter2@h/db", None, sweep_id="s1", ranked=False)
-    assert "hunter2" not in str(secret)
-    assert '--backend-store-uri "$MLFLOW_BACKEND_STORE_URI"' in str(secret)
+    assert link.command == str(link) == "python -m orchestrator ui s1"
     assert link.url.startswith("http://127.0.0.1:5000/")
+
+
+def test_a_server_is_closed_to_other_machines_and_pages_and_its_password_to_other_users() -> None:
+    command = server_command("postgresql://me:hunter2@h/db", 5007)
+    assert not any("hunter2" in argument for argument in command.arguments)
+    assert command.settings["MLFLOW_BACKEND_STORE_URI"] == "postgresql://me:hunter2@h/db"
+    assert command.settings["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    given = dict(zip(command.arguments, command.arguments[1:], strict=False))
+    assert (given["--host"], given["--port"], given["--workers"]) == ("127.0.0.1", "5007", "1")
+    assert given["--allowed-hosts"] == "127.0.0.1:5007,localhost:5007"
+    assert given["--cors-allowed-origins"] == "http://127.0.0.1:5007,http://localhost:5007"
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from made_sweep import BACKBONES, MadeSweep
+from made_sweep import BACKBONES, START, MadeSweep
 from mlflow_server import Server, Wire, answering, free_port
-from read_back import artifacts, held
+from read_back import artifacts, content, held
 from store_faults import DatabaseDeleted, DiskFull, ExperimentDeleted, Fault, NoPlaceForFiles
-from test_tracking_live import VERDICT, check_sweep, write_again
+from test_tracking_live import check_sweep, log_live, write_again
 
 from orchestrator.tracking import Tracker, TrackingSummary, tracker
+from orchestrator.tracking.metric import milliseconds
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ class Driver:
         self.said: list[str] = []
         self.spent_s = 0.0
         self._sweep = sweep
-        self._files = sweep.files(folder)
+        self._publication = sweep.publication(folder)
         self.tracker = Tracker(sweep.info, uri, say=self.said.append)
         self._calls = sweep.calls(self.tracker)
         self._timed(self.tracker.start)
@@ -51,7 +52,7 @@ class Driver:
             time.sleep(0.01)
 
     def end(self, timeout_s: float) -> TrackingSummary:
-        self._timed(lambda: self.tracker.publish(self._sweep.ranking(), {"digits": VERDICT}, self._files))
+        self._timed(lambda: self.tracker.publish(self._publication))
         self._timed(lambda: self.tracker.link("digits"))
         begin = time.perf_counter()
         summary = self.tracker.close(timeout_s=timeout_s, status="FINISHED")
@@ -92,6 +93,26 @@ def test_a_server_that_was_never_up(files: Path) -> None:
     assert len(driver.said) == 1
     assert "hunter2" not in driver.said[0] + str(summary)
     assert f"report {sweep.sweep_id}" in driver.said[0]
+
+
+def test_what_was_never_sent_is_rebuilt_as_it_would_have_been_written(
+    server: Server, store_uri: str, files: Path, tmp_path: Path
+) -> None:
+    """Runs, epochs, data, what workers took, pictures, summary runs, views, words and files."""
+    sweep = MadeSweep(sweep_id="never-sent", num_trials=3, pictures=tmp_path / "pictures")
+    driver = Driver(f"http://127.0.0.1:{free_port()}", sweep, files)
+    driver.go()
+    assert not driver.end(timeout_s=20).complete
+    for _ in range(2):
+        assert write_again(sweep, server.uri, files).complete
+    live = log_live(sweep, store_uri, files)
+    assert live.complete
+    rebuilt, written = content(server.uri, sweep), content(store_uri, sweep)
+    for kind, expected in written.items():
+        assert rebuilt[kind] == expected, kind
+    times = {run_id: run.times for run_id, run in held(server.uri, sweep).items() if not run_id.endswith("/model")}
+    parent = f"{sweep.sweep_id}/digits"
+    assert times.pop(parent) == (milliseconds(START), max(end or 0 for run_id, (_, end) in times.items()))
 
 
 def test_a_cut_wire_that_is_mended_loses_nothing(server: Server, files: Path) -> None:

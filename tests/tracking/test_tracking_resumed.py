@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from orchestrator.tracking import Recorded
 from orchestrator.tracking.backlog import Backlog, Epoch, Finished, Published, RunKey, Started
 from orchestrator.tracking.failure import ConflictError, RefusedError, UnavailableError, calling
 from orchestrator.tracking.naming import changed_params, parent_params, run_params
-from orchestrator.tracking.store import Store
+from orchestrator.tracking.pictures import log_pictures
+from orchestrator.tracking.store import Store, StoredRun
 from orchestrator.tracking.writer import SweepWriter
 
 SWEEP = MadeSweep(num_trials=3, num_confirmations=0)
@@ -117,7 +119,7 @@ def test_a_ranking_whose_file_was_refused_is_published_again_at_the_end(tmp_path
     writer, client = live_writer(SWEEP)
     file = tmp_path / "report.html"
     backlog = Backlog()
-    backlog.add(Published(SWEEP.ranking(), {}, {"report.html": file}))
+    backlog.add(Published(ranking=SWEEP.ranking(), verdicts={}, files={"report.html": file}))
     writer.write(backlog)
     assert "report.html of digits" in str(writer.complaint) or client.calls["log_artifact"] == 1
     file.write_text("now it is there")
@@ -207,11 +209,11 @@ def test_two_writers_that_insert_the_same_are_told_from_a_refusal() -> None:
     with pytest.raises(RefusedError) as caught, calling(lambda: False):
         raise refused("name must not be empty")
     assert not isinstance(caught.value, ConflictError)
-    client = FailingClient("log_inputs", refused(clash), after=False)
+    client = FailingClient("set_experiment_tag", refused(clash), after=False)
     store = Store("http://127.0.0.1:1")
     store._client = client
-    store._call("log_inputs", "1", datasets=[])
-    assert client.calls["log_inputs"] == 1
+    store._call("set_experiment_tag", "1", "key", "value")
+    assert client.calls["set_experiment_tag"] == 1
 
 
 def test_half_an_answer_and_a_broken_database_are_worth_another_try() -> None:
@@ -255,3 +257,92 @@ def test_a_report_ends_runs_only_where_nobody_drives_the_sweep(tmp_path: Path) -
     with lease(folder.lease_file):
         assert _status(folder) is None
     assert _status(folder) == "KILLED"
+
+
+def published(writer: SweepWriter, **changes: Any) -> None:
+    backlog = Backlog()
+    backlog.add(Published(**{"ranking": SWEEP.ranking(), "verdicts": {"digits": "words"}, "files": {}, **changes}))
+    writer.write(backlog)
+
+
+def test_the_ranking_of_a_stopped_sweep_is_words_and_its_metrics_come_once_at_the_end() -> None:
+    writer, client = live_writer(SWEEP)
+    published(writer, is_interim=True, verdicts={"digits": "so far"})
+    [parent] = client.runs.values()
+    assert "so far" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["orchestrator.ranking"] == "interim"
+    assert not parent.data.metrics
+    assert not writer.ranked, "its link leads to the trials"
+    published(writer, ranking=SWEEP.ranking(0.9))
+    roles = [run.data.tags["orchestrator.role"] for run in client.runs.values()]
+    assert roles == ["sweep", "model", "model"]
+    assert parent.data.tags["orchestrator.ranking"] == "final"
+    assert parent.data.metrics["best/score"] == 0.9
+    assert writer.ranked == {"digits"}
+    again, calls = writer_on(client), client.calls["log_batch"]
+    again.open()
+    published(again, is_interim=True)
+    assert again.ranked == {"digits"}, "an extended sweep that is stopped keeps the ranking that it had"
+    assert client.calls["log_batch"] == calls + 1, "the words alone"
+
+
+def test_confirmations_that_count_no_more_are_marked_and_those_that_count_again_are_not() -> None:
+    sweep = MadeSweep(num_trials=1, num_confirmations=2)
+    writer, client = live_writer(sweep)
+    write_runs(writer, sweep, range(3))
+    before = client.calls["search_runs"]
+    published(writer)
+    assert client.calls["search_runs"] == before, "where none is, nothing is looked up"
+
+    def marks() -> dict[str, str]:
+        tagged = {
+            run.data.tags["orchestrator.trial_id"]: run.data.tags
+            for run in client.runs.values()
+            if "orchestrator.trial_id" in run.data.tags
+        }
+        return {
+            name: tags["orchestrator.superseded"] for name, tags in tagged.items() if "orchestrator.superseded" in tags
+        }
+
+    study = f"digits:{BACKBONES[0]}"
+    published(writer, superseded=frozenset({(study, 1)}))
+    assert marks() == {f"{study}#1": "true"}
+    published(writer, superseded=frozenset({(study, 2)}))
+    assert marks() == {f"{study}#1": "false", f"{study}#2": "true"}
+    published(writer)
+    assert set(marks().values()) == {"false"}
+
+
+def test_a_run_without_its_data_is_completed_by_the_next_driver() -> None:
+    client = FailingClient("log_inputs", refused(), after=False, times=10**6)
+    writer = writer_on(client)
+    writer.open()
+    backlog = Backlog()
+    backlog.add(SWEEP.dataset)
+    writer.write(backlog)
+    write_runs(writer, SWEEP, range(1))
+    assert "were refused" in str(writer.complaint)
+    client._times = 0
+    resumed = writer_on(client)
+    resumed.open()
+    backlog.add(SWEEP.dataset)
+    backlog.add(Recorded(**SWEEP.tables()))
+    resumed.write(backlog)
+    assert resumed.complaint is None
+    assert all(run.inputs is not None for run in client.runs.values())
+
+
+def test_half_a_picture_is_put_there_again_and_a_whole_one_is_not(tmp_path: Path) -> None:
+    sweep = MadeSweep(pictures=tmp_path / "pictures")
+    evaluated = next(iter(sweep.evaluations().values()))
+    there = ["explanation+step+0+timestamp+5+u1.png", "explanation+step+0+timestamp+5+u1+compressed.webp"]
+    there.append("explanation+step+1+timestamp+5+u2.png")
+    store = Store("http://127.0.0.1:1")
+    logged: list[tuple[str, int, int]] = []
+    store._client = SimpleNamespace(
+        list_artifacts=lambda run_id, path: [SimpleNamespace(path=f"{path}/{name}") for name in there],
+        log_image=lambda run_id, image, *, key, step, timestamp, synchronous: logged.append((key, step, timestamp)),
+    )
+    run = StoredRun(id="1", run_id="s/digits/b/4", experiment_id="1", status="RUNNING")
+    log_pictures(store, run, evaluated, 7)
+    assert sorted(logged) == [("explanation", 1, 7), ("saliency", 0, 7)]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trainables.__main__ import main
+from trainables.command_line import Settings, add_settings, arguments, settings
+from trainables.config import FinetuneConfig, TaskSpec
+from trainables.evaluation import Evaluation
+from trainables.execution import Execution
 
 SMALL = ["--backbone", "torchvision/mobilenet_v3_small@random", "--image-size", "32", "--num-threads", "1"]
 SMALL += ["--num-train", "40", "--num-val", "20", "--max-epochs", "2", "--freeze-depth", "12"]
@@ -74,6 +81,8 @@ def test_nothing_of_the_orchestration_is_imported(finished: subprocess.Completed
             [*SMALL, "--data", "no/such/folder"],
             "error: data 'no/such/folder' is neither 'digits' nor a folder",
         ),
+        ([*SMALL, "--reduced-frac", "0"], "argument --reduced-frac: must be in (0, 1], got 0"),
+        ([*SMALL, "--tune-window", "1"], "argument --tune-window: expected 2 arguments"),
         ([*SMALL, "--num-train", "5"], "error: the train split of task 'task' (5 samples) has no sample of"),
     ],
 )
@@ -98,6 +107,97 @@ def test_an_error_has_no_traceback_unless_asked_for() -> None:
     assert plain.returncode == 2
     assert plain.stderr.count("\n") == 1
     assert "Traceback" in verbose.stderr
+
+
+CHANGED: list[Settings] = [
+    FinetuneConfig(
+        backbone="timm/test_resnet@random",
+        tune_window=(1, 3),
+        head_init="probe",
+        stay_near=0.1 + 0.2,
+        learning_rate=1 / 3,
+        head_learning_rate=1e-7,
+        weight_decay=0.0,
+        layer_decay=0.7,
+        batch_size=2,
+        max_epochs=7,
+        optimizer="sgd",
+        schedule="step",
+        warmup_frac=0.25,
+        class_weight="balanced",
+        augmentation="crop_flip",
+        augment_views=3,
+        precision="fp32",
+        seed=2**31,
+    ),
+    FinetuneConfig(backbone="timm/test_resnet@random", freeze_depth=4),
+    TaskSpec(
+        name="my-task",
+        data="/with space/and 'quotes'/$HOME",
+        val_data="--odd.csv",
+        test_data="-t",
+        kind="regression",
+        modality="text",
+        input_columns=("-a", "b c"),
+        label_columns=("y", "z"),
+        split_column="-s",
+        group_column="g=h",
+        image_size=40,
+        max_length=12,
+        max_duration_s=0.1,
+        num_train=10,
+        num_val=20,
+        num_test=30,
+        train_frac=0.3,
+        on_bad_sample="skip",
+        split_seed=4,
+    ),
+    TaskSpec(name="few", few_shot=3),
+    Execution(
+        activation_cache="always",
+        activation_dtype="bf16",
+        compile=True,
+        gradient_checkpointing=True,
+        micro_batch_size=4,
+    ),
+    Evaluation(perturbations="none", num_perturbed=7, num_attacked=0, num_explained=2, num_drifted=3),
+]
+
+
+@pytest.mark.parametrize("given", CHANGED, ids=lambda given: type(given).__name__)
+def test_a_command_says_settings_so_that_they_are_read_as_the_same(given: Settings) -> None:
+    words = shlex.split(shlex.join(arguments(given)))
+    cls = type(given)
+    base: list[Settings] = [FinetuneConfig(backbone="x/y"), TaskSpec(name="task"), Execution(), Evaluation()]
+    parser = argparse.ArgumentParser()
+    add_settings(parser)
+    rest = [word for one in base if type(one) is not cls for word in arguments(one)]
+    parsed = parser.parse_args([*rest, *words])
+    for one in base:
+        assert settings(parsed, type(one)) == (given if type(one) is cls else one)
+
+
+def test_every_setting_can_be_said() -> None:
+    """What is None by default can be left out alone: so nothing else may be None."""
+    said = {(type(given), field.name) for given in CHANGED for field in fields(given) if getattr(given, field.name)}
+    for cls in {type(given) for given in CHANGED}:
+        for field in fields(cls):
+            zero = (cls, field.name) in ((FinetuneConfig, "weight_decay"), (Evaluation, "num_attacked"))
+            assert (cls, field.name) in said or zero, f"{field.name} is not tried above"
+
+
+def test_a_run_on_fewer_samples_keeps_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["--backbone", "timm/test_resnet@random", "--image-size", "32", "--num-threads", "1", "--max-epochs", "1"]
+    run += ["--num-train", "40", "--num-val", "20", "--num-test", "20", "--tune-window", "1", "2", "--device", "cpu"]
+    starts = []
+    for more in ([], ["--reduced-frac", "0.5"]):
+        assert main([*run, *more]) == 0
+        starts.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    whole, half = starts
+    assert (whole[0]["num_train"], half[0]["num_train"]) == (40, 20)
+    assert whole[0]["num_val"] == half[0]["num_val"] == 20
+    assert whole[0]["config"]["tune_window"] == [1, 2]
+    assert whole[-1]["num_test"] == half[-1]["num_test"]
 
 
 class TestCheckpoint:

@@ -21,8 +21,9 @@ __all__ = ["build_timm"]
 _NUM_CLASSES: Final = 1000
 
 
-def build_timm(spec: BackboneSpec) -> Backbone:
-    """Build a timm model with its original classifier; an untrained one where it is published without.
+def build_timm(spec: BackboneSpec, *, load_weights: bool = True) -> Backbone:
+    """Build a timm model with its original classifier; an untrained one where it is published without, or all of it
+    untrained without its weights.
 
     Raises:
         UnknownName: timm has no such model or pretrained tag, or the model is no classifier.
@@ -33,11 +34,11 @@ def build_timm(spec: BackboneSpec) -> Backbone:
     from timm.data import resolve_data_config
     from timm.models._features_fx import get_notrace_functions
 
-    model = _create(spec)
+    model = _create(spec, load_weights=load_weights)
     classifiers = _classifier_paths(model, spec)
     # Published without a classifier it gets an untrained one.
-    has_trained_head = spec.weights != RANDOM and not _options(_name(spec))
-    if is_checkpoint_path(spec.weights):
+    has_trained_head = load_weights and spec.weights != RANDOM and not _options(_name(spec))
+    if load_weights and is_checkpoint_path(spec.weights):
         has_trained_head = load_local(model, str(spec.weights), classifiers)
     model.eval()
     data = resolve_data_config({}, model=model)
@@ -58,7 +59,7 @@ def _preprocessing(data: dict[str, Any]) -> ImagePreprocessing:
     )
 
 
-def _create(spec: BackboneSpec) -> nn.Module:
+def _create(spec: BackboneSpec, *, load_weights: bool) -> nn.Module:
     import timm
 
     name = _name(spec)
@@ -73,10 +74,10 @@ def _create(spec: BackboneSpec) -> nn.Module:
     tags = timm.list_pretrained(f"{name.partition('.')[0]}*")
     if "." in name and name not in tags:
         raise UnknownName(f"timm has no pretrained weights {name!r}" + did_you_mean(name, tags))
-    if not _is_unpublished(spec):
+    if load_weights and not _is_unpublished(spec):
         return _create_pretrained(name)
     model: nn.Module = timm.create_model(name, pretrained=False, **_options(name))
-    if spec.weights == PACKAGED:
+    if load_weights and spec.weights == PACKAGED:
         load_packaged(model, f"timm/{spec.architecture}")
     return model
 

@@ -24,8 +24,8 @@ _AUXILIARY: Final = ("AuxLogits.", "aux1.", "aux2.")
 """Prefixes of what checkpoints of Inception and GoogLeNet hold besides the model."""
 
 
-def build_torchvision(spec: BackboneSpec) -> Backbone:
-    """Build a torchvision model with its original classifier.
+def build_torchvision(spec: BackboneSpec, *, load_weights: bool = True) -> Backbone:
+    """Build a torchvision model with its original classifier, or, without its weights, an untrained one like it.
 
     The auxiliary classifiers of Inception and GoogLeNet, which only train, are left out.
 
@@ -45,10 +45,10 @@ def build_torchvision(spec: BackboneSpec) -> Backbone:
     with _NumbersOnCpu() if spec.architecture.startswith("regnet") else nullcontext():
         model = models.get_model(spec.architecture, weights=None, **_options(spec.architecture, weights))
     classifier = _classifier_path(model, len(weights.meta["categories"]))
-    has_trained_head = spec.weights != RANDOM
-    if is_checkpoint_path(spec.weights):
+    has_trained_head = load_weights and spec.weights != RANDOM
+    if has_trained_head and is_checkpoint_path(spec.weights):
         has_trained_head = load_local(model, str(spec.weights), [classifier], optional=_AUXILIARY)
-    elif spec.weights != RANDOM:
+    elif has_trained_head:
         state = {name: v for name, v in load_published(weights.url).items() if not name.startswith(_AUXILIARY)}
         model.load_state_dict(state, strict=True)
     model.eval()

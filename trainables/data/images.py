@@ -20,7 +20,7 @@ from trainables.data.sources.contract import Source
 from trainables.data.store import Content, Growing, stored
 from trainables.preprocessing import ImagePreprocessing
 
-__all__ = ["encode_images"]
+__all__ = ["encode_image", "encode_images"]
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -28,6 +28,18 @@ _RESAMPLING: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Re
 
 _VERSION: Final = 2
 """Of how images are decoded; part of every recipe, so that a change of it reads no old pixels."""
+
+
+def encode_image(image: Image.Image, side: int, preprocessing: ImagePreprocessing, *, framed: bool) -> Bytes:
+    """One RGB image as `encode_images` has it: uint8, shape (3, side, side).
+
+    Args:
+        framed: whether the subject fills it, so that nothing of it may be cropped away.
+    """
+    crop_frac = 1.0 if framed else preprocessing.crop_frac
+    resampling = _RESAMPLING[preprocessing.interpolation]
+    square = _square(image, side, crop_frac, resampling, squash=preprocessing.crop_mode == "squash")
+    return np.asarray(square).transpose(2, 0, 1)
 
 
 def encode_images(source: Source, side: int, preprocessing: ImagePreprocessing, *, retry: bool) -> Encoded:
@@ -47,12 +59,10 @@ def encode_images(source: Source, side: int, preprocessing: ImagePreprocessing, 
         DataError: the cache has no room.
     """
     crop_frac = 1.0 if source.framed else preprocessing.crop_frac
-    resampling = _RESAMPLING[preprocessing.interpolation]
     num, width = len(source.names), 3 * side * side
 
     def convert(image: Image.Image) -> tuple[Bytes, int]:
-        square = _square(image, side, crop_frac, resampling, squash=preprocessing.crop_mode == "squash")
-        return np.asarray(square).transpose(2, 0, 1).reshape(-1), _fingerprint(image)
+        return encode_image(image, side, preprocessing, framed=source.framed).reshape(-1), _fingerprint(image)
 
     reader = Reader(source, convert, num_cores())
 

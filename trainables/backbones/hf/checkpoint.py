@@ -63,7 +63,7 @@ class Checkpoint:
     @property
     def commit(self) -> str | None:
         """Of what lies in the hub's cache; None of a folder, or where nothing does."""
-        file = None if self.is_folder else self._file("config.json")
+        file = None if self.is_folder else self.file("config.json")
         return None if file is None else file.parent.name
 
     def load(self, load: Callable[..., Any], **options: Any) -> Any:
@@ -97,7 +97,7 @@ class Checkpoint:
 
     def _pickled(self, options: Mapping[str, Any]) -> str | None:
         """What to say where the weights are there, but as a pickle, and may not be; else None."""
-        if not options.get("use_safetensors") or not any(map(self._file, _PICKLED)):
+        if not options.get("use_safetensors") or not any(map(self.file, _PICKLED)):
             return None
         return (
             f"the weights of {self.path} are there as a pickle alone ({_PICKLED[0]}), and safetensors are required; "
@@ -105,7 +105,7 @@ class Checkpoint:
             f"{PICKLE_VARIABLE} (exact hub ids or absolute folders, separated by commas)"
         )
 
-    def _file(self, name: str) -> Path | None:
+    def file(self, name: str) -> Path | None:
         """Place of a file of the checkpoint, in its folder or in the hub's cache."""
         if self.is_folder:
             return self._folder_file(name)

@@ -15,21 +15,31 @@ from trainables.data.sources.table import Table
 from trainables.errors import DataError, did_you_mean
 from trainables.modality import Modality
 
-__all__ = ["Columns", "find_columns", "is_blank", "part_of"]
+__all__ = [
+    "LABEL_NAMES",
+    "MEDIA_NAMES",
+    "PAIR_NAMES",
+    "ROW_NUMBERS",
+    "TEXT_NAMES",
+    "Columns",
+    "find_columns",
+    "is_blank",
+    "part_of",
+]
 
-_TEXTS: Final = (
+TEXT_NAMES: Final = (
     "text", "sentence", "review", "content", "body", "comment", "tweet", "message", "document", "question", "title",
 )  # fmt: skip
-_PAIRS: Final = (
+PAIR_NAMES: Final = (
     ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question", "sentence"), ("question", "passage"),
     ("question", "answer"), ("question1", "question2"), ("text1", "text2"), ("text_a", "text_b"),
 )  # fmt: skip
-_MEDIA: Final = (
+MEDIA_NAMES: Final = (
     "image", "img", "image_path", "audio", "audio_path", "path", "file_path", "filepath", "file", "filename",
     "file_name",
 )  # fmt: skip
-_LABELS: Final = ("label", "labels", "target", "targets", "class", "category", "sentiment", "score")
-_ROW_NUMBERS: Final = ("", "id", "idx", "index", "unnamed: 0", "row", "__index_level_0__")
+LABEL_NAMES: Final = ("label", "labels", "target", "targets", "class", "category", "sentiment", "score")
+ROW_NUMBERS: Final = ("", "id", "idx", "index", "unnamed: 0", "row", "__index_level_0__")
 _BINARY: Final = frozenset({"0", "1", "0.0", "1.0", "true", "false"})
 _LOOKED_AT: Final = 200
 
@@ -60,8 +70,8 @@ def find_columns(spec: TaskSpec, table: Table, kind: Kind | None = None) -> Colu
     _require(table, [name for name in named if name is not None])
     split = spec.split_column or _split_column(table, spec)
     taken = {*spec.input_columns, *spec.label_columns, split, spec.group_column}
-    free = [column for column in table.columns if column not in taken and column.lower() not in _ROW_NUMBERS]
-    known = [column for column in free if column.lower() in _LABELS]
+    free = [column for column in table.columns if column not in taken and column.lower() not in ROW_NUMBERS]
+    known = [column for column in free if column.lower() in LABEL_NAMES]
     inputs = spec.input_columns or _input_columns(
         table, [c for c in free if c not in known] if not spec.label_columns else free, spec.modality
     )
@@ -102,10 +112,10 @@ def part_of(value: Any) -> int | None:
 
 def _input_columns(table: Table, free: Sequence[str], modality: Modality | None) -> tuple[str, ...]:
     by_name = {column.lower(): column for column in free}
-    media = [by_name[name] for name in _MEDIA if name in by_name]
+    media = [by_name[name] for name in MEDIA_NAMES if name in by_name]
     media += [column for column in free if column in table.types and column not in media]
-    pairs = [(by_name[a], by_name[b]) for a, b in _PAIRS if a in by_name and b in by_name]
-    texts = [*pairs, *((by_name[name],) for name in _TEXTS if name in by_name)]
+    pairs = [(by_name[a], by_name[b]) for a, b in PAIR_NAMES if a in by_name and b in by_name]
+    texts = [*pairs, *((by_name[name],) for name in TEXT_NAMES if name in by_name)]
     if modality != "text" and media and texts and modality is None:
         raise DataError(
             f"{table.place}: the input may be {media[0]!r} or {', '.join(map(repr, texts[0]))}; set input_columns"
@@ -126,7 +136,7 @@ def _input_columns(table: Table, free: Sequence[str], modality: Modality | None)
 
 def _label_columns(table: Table, free: Sequence[str], kind: Kind | None) -> tuple[str, ...]:
     by_name = {column.lower(): column for column in free}
-    found = next((by_name[name] for name in _LABELS if name in by_name), None)
+    found = next((by_name[name] for name in LABEL_NAMES if name in by_name), None)
     if found is not None:
         return (found,)
     if kind in ("multilabel", None):
@@ -135,10 +145,10 @@ def _label_columns(table: Table, free: Sequence[str], kind: Kind | None) -> tupl
             return binary
     if len(free) == 1:
         return (free[0],)
-    near = next((hint for name in _LABELS if (hint := did_you_mean(name, free))), "")
+    near = next((hint for name in LABEL_NAMES if (hint := did_you_mean(name, free))), "")
     raise DataError(
-        f"{table.place}: no column is known to be the label (such as {', '.join(_LABELS)}){near}; set label_columns "
-        f"to one of {_known(table)}"
+        f"{table.place}: no column is known to be the label (such as {', '.join(LABEL_NAMES)}){near}; set "
+        f"label_columns to one of {_known(table)}"
     )
 
 
@@ -155,7 +165,7 @@ def _modality(table: Table, inputs: Sequence[str], *, found_out: bool) -> Modali
     counts = Counter(_modality_of_value(value) for value in values)
     # A few that are no files among many that are: reading them says so, by row.
     modality: Modality = counts.most_common(1)[0][0] if counts else "text"
-    if modality == "text" and found_out and inputs[0].lower() in _MEDIA:
+    if modality == "text" and found_out and inputs[0].lower() in MEDIA_NAMES:
         odd = [repr(value)[:60] for value in values if _modality_of_value(value) == "text"]
         raise DataError(
             f"{table.place}: column {inputs[0]!r} must hold paths of images or sounds, or their bytes; set modality, "

@@ -1,0 +1,171 @@
+"""The README's pictures, photographed from a real sweep: MLflow's views, the report, a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import io
+import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.browser import launched, open_comparison
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from orchestrator.folder import SweepFolder
+
+__all__ = ["main"]
+
+OUTPUT: Final = Path(__file__).parent / "pictures"
+MAX_BYTES: Final = 200_000
+WIDTH: Final = 1200
+VIEWS: Final = {"0 Ranking": 860, "1 All trials": 860, "2 Mean curves by backbone": 520, "3 Trials table": 620}
+"""Height of each view's picture."""
+
+COLUMNS: Final = 118
+REPORTS: Final[dict[str, dict[str, Any]]] = {
+    "report": {"width": WIDTH, "height": 1500},
+    "report_dark": {"width": WIDTH, "height": 1000, "color_scheme": "dark"},
+    "report_phone": {"width": 390, "height": 1400, "device_scale_factor": 2},
+}
+
+
+def photograph(folder: SweepFolder, output: Path) -> list[Path]:
+    """Make all of them. Returns the files."""
+    from orchestrator.config import load_sweep
+    from orchestrator.stores import tracking_uri
+    from orchestrator.viewing import comparing
+
+    output.mkdir(parents=True, exist_ok=True)
+    config = load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"])
+    tasks = [task.name for task in config.tasks]
+    made = []
+    with launched() as browser:
+        made.append(_terminal(browser, folder, output))
+        made += _reports(browser, folder, output)
+        with comparing(folder, tracking_uri(config), tasks, None, _say) as comparison:
+            for name, url in comparison.pages[0].views.items():
+                made.append(_view(browser, name, url, output))
+    return made
+
+
+def _view(browser: Browser, name: str, url: str, output: Path) -> Path:
+    from orchestrator.tracking.link import TABLE_VIEW
+
+    file = output / f"mlflow_{name.replace(' ', '_').lower()}.png"
+    with _page(browser, width=1440, height=int(VIEWS[name] * 1.2)) as page:
+        if name == TABLE_VIEW:
+            page.goto(url)
+            page.wait_for_selector(".ag-row >> nth=5")
+        else:
+            open_comparison(page, url, num_charts=3)
+        page.wait_for_load_state("networkidle")
+        return _kept(page.screenshot(), file)
+
+
+def _reports(browser: Browser, folder: SweepFolder, output: Path) -> Iterator[Path]:
+    address = (folder.path / "report.html").as_uri()
+    for name, options in REPORTS.items():
+        with _page(browser, **options) as page:
+            page.goto(address)
+            page.wait_for_load_state("networkidle")
+            yield _kept(page.screenshot(), output / f"{name}.png")
+
+
+def _terminal(browser: Browser, folder: SweepFolder, output: Path) -> Path:
+    """What ``rank`` prints on a terminal, drawn by rich and photographed."""
+    from rich.console import Console
+    from rich.text import Text
+
+    command = ["rank", folder.sweep_id, "--storage", str(folder.path.parent)]
+    shown = f"$ python -m orchestrator rank {folder.sweep_id}\n"
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    console.print(Text.from_ansi(shown + _on_terminal(command)))
+    with tempfile.NamedTemporaryFile("w", suffix=".svg", encoding="utf-8") as drawing:
+        drawing.write(console.export_svg(title="orchestrator"))
+        drawing.flush()
+        with _page(browser, width=WIDTH, height=600) as page:
+            page.goto(Path(drawing.name).as_uri())
+            return _kept(page.locator("svg").first.screenshot(), output / "rank.png")
+
+
+def _on_terminal(arguments: list[str]) -> str:
+    """Run a command on a pseudo-terminal; its output with colours."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)},
+    )
+    os.close(theirs)
+    pieces = []
+    with contextlib.suppress(OSError):  # the other side was closed
+        while piece := os.read(ours, 65536):
+            pieces.append(piece)
+    os.close(ours)
+    if process.wait():
+        raise SystemExit(f"orchestrator {' '.join(arguments)} failed with exit code {process.returncode}")
+    return b"".join(pieces).decode().replace("\r\n", "\n")
+
+
+@contextlib.contextmanager
+def _page(browser: Browser, *, width: int, height: int, **options: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+def _kept(png: bytes, file: Path) -> Path:
+    """As wide as READMEs are shown, in as many colours as fit the size.
+
+    Raises:
+        SystemExit: even 16 colours take too much.
+    """
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    if picture.width > WIDTH:
+        size = (WIDTH, round(picture.height * WIDTH / picture.width))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    for colors in (256, 128, 64, 32, 16):
+        packed = io.BytesIO()
+        picture.quantize(colors, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+        if packed.tell() <= MAX_BYTES:
+            file.write_bytes(packed.getvalue())
+            return file
+    raise SystemExit(f"{file.name} takes {packed.tell()} bytes, and at most {MAX_BYTES} are kept")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main() -> None:
+    from orchestrator.folder import find_sweep
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sweep", help="id or folder; default: the newest")
+    parser.add_argument("--storage", type=Path, default=Path("sweeps"), help="folder that holds the sweeps")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the pictures")
+    given = parser.parse_args()
+    made = photograph(find_sweep(given.sweep, given.storage), given.output)
+    print(json.dumps({str(file): file.stat().st_size for file in made}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
