@@ -24,7 +24,7 @@ _ARGUMENTS: Final = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 )
-PATIENCE_MS: Final = 60_000
+PATIENCE_MS: Final = 120_000
 """For anything to appear. A server and a browser on two busy cores take their time."""
 
 _DRAWN: Final = """() => [...document.querySelectorAll('.js-plotly-plot')].map(plot => ({

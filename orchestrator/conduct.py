@@ -35,6 +35,7 @@ from orchestrator.tracking import (
     best_metrics,
     model_metrics,
     replay,
+    shown_pictures,
 )
 from orchestrator.watcher import Watcher
 
@@ -220,11 +221,13 @@ def _published(folder: SweepFolder, ranking: Ranking, files: dict[str, Path], *,
     trials = folder.trials.read()
     with one_thread():
         out = superseded(trials)
+    counted = counted_evaluations(folder)
     return Published(
         ranking=ranking.table,
         verdicts=verdict_texts(ranking),
         files=files,
-        more=model_metrics(counted_evaluations(folder), folder.screen.read()),
+        more=model_metrics(counted, folder.screen.read()),
+        pictures=shown_pictures(counted),
         best=best_metrics(trials.to_pylist()),
         models={} if is_interim else model_infos(folder, ranking.table),
         superseded=out,

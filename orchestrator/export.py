@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,7 +82,7 @@ def choose_model(folder: SweepFolder, ranking: pa.Table, backbone: str | None, t
     key = wanted["task"], wanted["backbone"]
     if key not in kept:
         others = [name for kept_task, name in kept if kept_task == key[0]]
-        raise UsageError(_missing(folder, key[1], others))
+        raise UsageError(_missing(folder, wanted, others))
     return kept[key]
 
 
@@ -156,23 +156,27 @@ def _unknown(kind: str, name: str, known: list[str], folder: SweepFolder) -> Usa
     return UsageError(f"{folder.sweep_id} has no {kind} {name!r}{near}; it has {', '.join(known) or 'none'}")
 
 
-def _missing(folder: SweepFolder, backbone: str, others: list[str]) -> str:
+def _missing(folder: SweepFolder, wanted: Mapping[str, Any], others: Sequence[str]) -> str:
     """Why there is no network, and the command that makes one."""
-    has = f" It has one of {', '.join(others)}." if others else ""
-    confirmation = load_sweep(folder.config_file).confirmation
+    backbone, confirmation = wanted["backbone"], load_sweep(folder.config_file).confirmation
+    has = f"; it has one of {', '.join(others)}" if others else ""
     if not confirmation.keep_model:
         return (
             f"{folder.sweep_id} keeps no networks (confirmation.keep_model: false). A sweep that does: "
             f"python -m orchestrator sweep {folder.config_file} --set confirmation.keep_model=true"
         )
-    if overview(folder).state in ("interrupted", "running"):
-        return f"{folder.sweep_id} has no network of {backbone} yet.{has} {_go_on(folder).capitalize()}"
+    if not wanted["num_confirmations"]:
+        ended = wanted["reason"] or "none of its confirmations ended"
+        unfinished = overview(folder).state in ("interrupted", "running")
+        return f"{folder.sweep_id} has no network of {backbone}{has}; {_go_on(folder) if unfinished else ended}"
     return (
-        f"{folder.sweep_id} has no network of {backbone}: none of its confirmations left one, or its folder "
-        f"{folder.path / 'models'} was removed.{has} One more seed leaves one: "
+        f"{folder.sweep_id} has no network of {backbone}{has}; none of its confirmations left one, or its folder "
+        f"{folder.path / 'models'} was removed. One more seed leaves one: "
         f"{command_on(folder, 'sweep --extend')} --set confirmation.seeds={confirmation.seeds + 1}"
     )
 
 
 def _go_on(folder: SweepFolder) -> str:
-    return f"it goes on with: {resume_command(folder)}"
+    if overview(folder).state == "running":
+        return "it is running: try again when it has ended"
+    return f"it was stopped, and goes on with: {resume_command(folder)}"

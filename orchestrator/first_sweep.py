@@ -26,11 +26,14 @@ _SHORT_S: Final = 1200.0
 """Estimate up to which more trials are suggested."""
 
 _SMALLER_PX: Final = 128
-_FEWER: Final = (5000, 2000, 1000)
-_LEAST_VAL: Final = 500
+_FEWER_TOKENS: Final = 128
 _STEPS: Final = 150
 """Optimizer steps that a trial should have at least, within its bounds of epochs."""
 
+_FEWER: Final = ((5000, _STEPS), (2000, _STEPS), (1000, _STEPS), (1000, 90), (500, 48))
+"""Training samples, and steps, that are enough to begin with."""
+
+_LEAST_VAL, _LEAST_TEST = 250, 500
 _MOST_EPOCHS: Final = 20
 _SPENDING: Final = ((24, 8), (16, 6), (8, 5))
 """Trials, and how many of them are random, the most first."""
@@ -68,6 +71,7 @@ class _Size:
 
     task: TaskSpec
     is_cheap: bool = False
+    steps: int = _STEPS
     spending: tuple[int, int] = _SPENDING[-1]
 
 
@@ -140,10 +144,22 @@ def _sizes(task: TaskSpec, *, resize: bool) -> Iterator[_Size]:
         task = replace(task, image_size=_SMALLER_PX)
         yield _Size(task=task)
         yield _Size(task=task, is_cheap=True)
-    for fewer in _FEWER:
-        if task.num_train is not None and task.num_train > fewer:
-            num_val = None if task.num_val is None else min(task.num_val, max(fewer // 2, _LEAST_VAL))
-            yield _Size(task=replace(task, num_train=fewer, num_val=num_val), is_cheap=True)
+    if task.max_length is not None and task.max_length > _FEWER_TOKENS:
+        task = replace(task, max_length=_FEWER_TOKENS)
+        yield _Size(task=task, is_cheap=True)
+    for fewer, steps in _FEWER:
+        if task.num_train is not None and task.num_train >= fewer:
+            smaller = replace(
+                task,
+                num_train=fewer,
+                num_val=_at_most(task.num_val, fewer // 2, _LEAST_VAL),
+                num_test=_at_most(task.num_test, fewer, _LEAST_TEST),
+            )
+            yield _Size(task=smaller, is_cheap=True, steps=steps)
+
+
+def _at_most(number: int | None, wanted: int, least: int) -> int | None:
+    return None if number is None else min(number, max(wanted, least))
 
 
 def _seconds(planned: Plan, hardware: Hardware) -> float:
@@ -154,7 +170,7 @@ def _mapping(size: _Size, backbones: Sequence[str], fixed: Mapping[str, Any]) ->
     """The sweep as its file will have it."""
     task = size.task
     batch = _batch_size(task.num_train)
-    epochs = 3 if task.num_train is None else min(max(math.ceil(_STEPS * batch / task.num_train), 3), _MOST_EPOCHS)
+    epochs = 3 if task.num_train is None else min(max(math.ceil(size.steps * batch / task.num_train), 3), _MOST_EPOCHS)
     defaults = asdict(TaskSpec(name=task.name))
     always = ("name", "data", "kind", "modality", "num_train")
     said = {key: value for key, value in asdict(task).items() if key in always or value != defaults[key]}
@@ -212,7 +228,7 @@ def _comments(size: _Size, whole: TaskSpec, left: int, planned: Plan) -> dict[st
         "data": "" if placed_data(task.data) == task.data else "relative to where the command is run",
         "kind": _KINDS[task.kind],
         "image_size": "pixels, to be quick; left out, each checkpoint's own" if smaller else "pixels a side",
-        "max_length": "tokens that texts are cut to",
+        "max_length": "tokens that texts are cut to" + ", to be quick" * (task.max_length != whole.max_length),
         "max_duration_s": "seconds that sounds are cut to",
         "num_train": fewer or "samples to learn from",
         "num_val": "choose the configuration",

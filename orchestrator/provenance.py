@@ -163,6 +163,7 @@ def sweep_info(folder: SweepFolder) -> SweepInfo:
         git_commit=facts["git_commit"],
         git_dirty=facts["git_dirty"],
         user=facts["user"],
+        folder=folder.path,
     )
 
 

@@ -162,6 +162,7 @@ class _Reader:
         task, _, backbone = study.partition(":")
         row: dict[str, Any] = {"task": task, "backbone": backbone, "error": None, "superseded": False, **begun}
         row["state"] = "running" if self._is_driven else "interrupted"
+        row["started_at"] = begun["attempts"][0]["started_at"]
         row["num_blocks"] = self._studies.get(study, {}).get("num_blocks")
         planned = meant(self._folder.ledger_file, study, self._number)
         if planned is not None:
@@ -203,10 +204,10 @@ class _Reader:
         )
 
     def _parameters(self, run: Mapping[str, Any], config: FinetuneConfig | None) -> tuple[Parameter, ...]:
-        if config is None or run.get("num_blocks") is None:
+        if config is None:
             return ()
         searched = self._config.space.names if self._config is not None and run["phase"] in SEARCHED else ()
-        return parameters(config, run["num_blocks"], searched=searched, device=run.get("device"))
+        return parameters(config, run.get("num_blocks"), searched=searched, device=run.get("device"))
 
     def _execution(self) -> dict[str, Any]:
         if self._config is None:

@@ -51,16 +51,16 @@ class Parameter:
 
 
 def parameters(
-    config: FinetuneConfig, num_blocks: int, *, searched: Collection[str] = (), device: str | None = None
+    config: FinetuneConfig, num_blocks: int | None, *, searched: Collection[str] = (), device: str | None = None
 ) -> tuple[Parameter, ...]:
     """All but backbone and depth, in the order of `FinetuneConfig`.
 
     Args:
-        num_blocks: of the backbone.
+        num_blocks: of the backbone; None where nobody has built it yet.
         searched: names of the fields that the sweep's space samples.
         device: what it ran on, as its row of TRIALS has it; None is unknown.
     """
-    start, _ = tuned_blocks(config, num_blocks)
+    is_probe = num_blocks is not None and tuned_blocks(config, num_blocks)[0] >= num_blocks
     found = []
     for field in fields(config):
         if field.name in _IN_THE_DEPTH:
@@ -74,7 +74,7 @@ def parameters(
                 meaning=_MEANINGS.get(field.name, ""),
                 is_searched=field.name in searched,
                 is_default=value == field.default,
-                unused=_why_unused(field.name, config, is_probe=start >= num_blocks),
+                unused=_why_unused(field.name, config, is_probe=is_probe),
             )
         )
     return tuple(found)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from orchestrator.cluster.capacity import Patience, Slots
 from orchestrator.cluster.connection import connect, measure_demands, need, screen_studies, slots, trial_resources
 from orchestrator.cluster.preflight import Newcomers, check_nodes
+from orchestrator.cluster.use import Use
 from orchestrator.config import SweepConfig
 from orchestrator.disk import require_space, sweep_bytes
 from orchestrator.errors import EnvironmentUnusable, UsageError
@@ -173,6 +174,7 @@ def run_studies(
     from orchestrator.search import StudySearcher
     from orchestrator.study import Study
 
+    watcher = watcher or Watcher()
     if worker is None:
         from orchestrator.worker import FinetuneWorker as worker  # noqa: N813 - torch is loaded for it alone
 
@@ -199,7 +201,7 @@ def run_studies(
     searcher = StudySearcher(
         studies,
         recorder,
-        make_allocator(config, studies, folder.trials.read, (watcher or Watcher()).raced),
+        make_allocator(config, studies, folder.trials.read, watcher.raced),
         max_retries=config.resources.max_retries,
         missed=scheduler.replay,
         limit=limit,
@@ -225,7 +227,7 @@ def run_studies(
             callbacks=[
                 point,
                 ForgetEnded(),
-                *([] if limit is None else [_watch(config, folder, say)]),
+                *([] if limit is None else [_watch(config, folder, watcher, say)]),
             ],
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -246,11 +248,11 @@ def run_studies(
         raise
 
 
-def _watch(config: SweepConfig, folder: SweepFolder, say: Callable[[str], None]) -> Any:
+def _watch(config: SweepConfig, folder: SweepFolder, watcher: Watcher, say: Callable[[str], None]) -> Any:
     from orchestrator.cluster.waiting import Waiting
 
     wanted = need(config.resources)
-    return Waiting(Patience(wanted, say), Newcomers(config, folder.path, wanted, say).look)
+    return Waiting(Patience(wanted, say), Newcomers(config, folder.path, wanted, say).look, Use(watcher).look)
 
 
 def _trial_name(trial: Any) -> str:

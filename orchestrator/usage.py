@@ -43,6 +43,7 @@ class UsageMeter:
     that tells how busy it is a look at it every quarter of a second."""
 
     def __init__(self) -> None:
+        self._process = psutil.Process()
         self._wall_s = self._cpu_s = 0.0
         self._peak_mib = 0.0
 
@@ -61,7 +62,7 @@ class UsageMeter:
         gpu = _busy_gpu()
         return Usage(
             cpu_cores=cpu_s / wall_s,
-            host_memory_mib=psutil.Process().memory_info().rss / _MIB,
+            host_memory_mib=self._process.memory_info().rss / _MIB,
             gpu_memory_mib=_allocated_mib(),
             gpu_utilization=None if gpu is None else gpu.mean(),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ class Watcher:
 
     def slots(self, num: int) -> None:
         """So many runs are under way at a time, if there is work for so many; on a cluster it changes."""
+
+    def held(self, resources: Mapping[str, tuple[float, float]], *, num_nodes: int) -> None:
+        """What a cluster's trials hold, once a second.
+
+        Args:
+            resources: ``CPU`` and, where there are any, ``GPU`` -> those held, and those there are.
+        """
 
     def raced(self, race: Race) -> None:
         """A race has begun, or has decided something: who is in, and how many trials each may have begun."""

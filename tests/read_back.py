@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-__all__ = ["Held", "Sweep", "artifacts", "content", "experiment_tags", "held"]
+__all__ = ["Held", "Sweep", "artifacts", "content", "experiment_tags", "held", "models"]
 
-_IMAGE = re.compile(r"(images/.+\+timestamp\+\d+\+)[0-9a-f-]{36}")
+_IMAGE = re.compile(r"(images/.+)\+timestamp\+\d+\+[0-9a-f-]{36}")
 
 
 class Sweep(Protocol):
@@ -75,6 +75,26 @@ def content(uri: str, sweep: Sweep) -> dict[str, Any]:
     }
     runs = {run_id: replace(run, times=(0, None)) for run_id, run in held(uri, sweep).items()}
     return {"runs": runs, "experiment": experiment_tags(uri, sweep.task), "files": files}
+
+
+def models(uri: str, sweep: Sweep) -> dict[str, dict[str, Any]]:
+    """Tuned networks by the identity of the summary run that they belong to; fails on one that is there twice."""
+    client = _client(uri)
+    experiment = client.get_experiment_by_name(f"adapt/{sweep.task}")
+    where = f"tags.`orchestrator.sweep_id` = '{sweep.sweep_id}'"
+    found = list(client.search_logged_models([experiment.experiment_id], filter_string=where))
+    ids = {run.info.run_id: run.data.tags["orchestrator.run_id"] for run in _runs(client, sweep)}
+    assert len({model.source_run_id for model in found}) == len(found), "a network is there twice"
+    return {
+        ids[model.source_run_id]: {
+            "name": model.name,
+            "status": str(model.status),
+            "params": model.params,
+            "tags": {name: value for name, value in model.tags.items() if name != "orchestrator.linked"},
+            "metrics": sorted((m.key, m.value, m.dataset_name, m.dataset_digest) for m in model.metrics),
+        }
+        for model in found
+    }
 
 
 def _artifacts(client: Any, uri: str, run: Any) -> dict[str, str]:

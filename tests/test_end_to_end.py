@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
 import shutil
@@ -26,15 +27,21 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow_server import Server, free_port
 from PIL import Image
-from read_back import content
+from read_back import content, models
 from shell import TORCH_HOME, Done, Shell
 
+from orchestrator.config import load_sweep
 from orchestrator.evaluated import read_evaluations
 from orchestrator.folder import SweepFolder, list_sweeps
 from orchestrator.ranking import RankingOptions, rank
 from orchestrator.ranking.options import PRESETS
 from orchestrator.results import one_thread
 from orchestrator.tracking.naming import short_names
+from trainables.backbones import build
+from trainables.catalog import lookup
+from trainables.config import TaskSpec
+from trainables.data import load_task
+from trainables.data.source import open_source
 
 pytestmark = [
     pytest.mark.slow,
@@ -409,6 +416,8 @@ def test_a_finished_sweep_is_rebuilt_on_another_machine(whole: Whole, tmp_path: 
     for task in ("digits", "colours"):
         one = OfTask(whole.folder.sweep_id, task)
         written, rebuilt = content(whole.uri, one), content(uri, one)
+        assert models(uri, one) == models(whole.uri, one)
+        assert len(models(uri, one)) == len(whole.backbones)
         assert rebuilt["runs"] == written["runs"]
         assert rebuilt["experiment"] == written["experiment"]
         assert {run: set(files) for run, files in rebuilt["files"].items()} == {
@@ -421,6 +430,58 @@ def test_a_finished_sweep_is_rebuilt_on_another_machine(whole: Whole, tmp_path: 
         epochs = next(run for run in rebuilt["runs"].values() if run.tags["orchestrator.role"] == "trial").points
         assert [step for step, _ in epochs["system/cpu_cores"]] == [step for step, _ in epochs["val/loss"]]
         assert {"system/memory_mib", "time/elapsed_s"} <= epochs.keys()
+
+
+def files_and_labels(spec: TaskSpec, backbone: str) -> tuple[list[bytes], list[str]]:
+    """The test split of a task, as a user would hand it over."""
+    task, source = load_task(spec, build(lookup(backbone)).preprocessing), open_source(spec)
+    files = []
+    for row in task.test.rows.tolist():
+        file = io.BytesIO()
+        source.load(row).save(file, "PNG")
+        files.append(file.getvalue())
+    return files, [task.class_names[place] for place in task.test.targets.tolist()]
+
+
+def test_a_winner_that_is_loaded_back_scores_what_was_confirmed(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of the registry of the server, by `mlflow.pyfunc`: the test split as files, and the input example."""
+    import mlflow
+    from pandas import DataFrame
+
+    monkeypatch.setenv("ORCHESTRATOR_CACHE", whole.shell.env["ORCHESTRATOR_CACHE"])
+    backbone = whole.backbones[0]
+    for spec in load_sweep(whole.folder.config_file).tasks:
+        place = ("--task", spec.name, "--backbone", backbone, "--tracking-uri", whole.uri)
+        done = whole.shell.here("export", *place, "--register", f"winner-{spec.name}", "--json")
+        assert (done.code, done.err) == (0, "")
+        number = done.document["confirmation"]
+        [test] = [t for t in whole.tests if (t["study"], t["number"]) == (f"{spec.name}:{backbone}", number)]
+        mlflow.set_tracking_uri(whole.uri)
+        model = mlflow.pyfunc.load_model(done.document["registered"]["uri"])
+        files, labels = files_and_labels(spec, backbone)
+        right = (model.predict(DataFrame({"image": files}))["label"] == labels).to_numpy()
+        assert right.mean() == test["test_accuracy"]
+        assert (right == np.unpackbits(np.frombuffer(test["correct"], np.uint8), count=test["num_test"])).all()
+        [kept] = (whole.folder.path / "models").glob(f"*/{number:05d}/example/output.json")
+        recorded = json.loads(kept.read_text())
+        answered = model.predict(model.input_example).to_dict("list")
+        assert answered.pop("label") == recorded.pop("label")
+        assert {name: [pytest.approx(value, rel=1e-4)] for name, (value,) in recorded.items()} == answered
+
+
+def test_a_winner_answers_where_nothing_of_this_project_is(whole: Whole, tmp_path: Path) -> None:
+    """In a process that finds no package of ours but the one beside the weights, and no network."""
+    place = ("--task", "digits", "--backbone", whole.backbones[0], "--output", str(tmp_path / "winner"))
+    done = whole.shell.here("export", *place, "--json")
+    assert (done.code, done.err) == (0, "")
+    script = Path(__file__).with_name("load_alone.py")
+    ran = subprocess.run([sys.executable, "-I", script, tmp_path / "winner"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    answered = json.loads(ran.stdout.splitlines()[-1])
+    assert answered["code"].startswith(str(tmp_path / "winner" / "code"))
+    recorded = json.loads((tmp_path / "winner" / "data" / "model" / "example" / "output.json").read_text())
+    assert answered["label"] == recorded["label"]
+    assert set(answered["unpinned"]) <= {"huggingface_hub"}, "which timm brings; all else is in requirements.txt"
 
 
 def test_a_person_finds_all_of_a_run_on_its_page(whole: Whole, server: Server) -> None:

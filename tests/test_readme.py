@@ -47,6 +47,7 @@ SHORT = {
 }
 """Of the sweep that is run for real."""
 
+BEFORE = "elsewhere/before"
 MORE = "budget.trials=3"
 """Trials that ``sweep --extend`` grants it."""
 
@@ -102,9 +103,8 @@ def swept(shell: Shell, described: Done) -> Done:
     [command] = [command for command in shell_commands() if _is_sweep_of_a_file(command)]
     short = [word for key, value in SHORT.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     done = shell.run("sweep", *command.arguments, *short, "-q")
-    # Another sweep to compare it with: the same one, under another name.
-    first = shell.sweep()
-    shutil.copytree(first.path, first.path.with_name("before"))
+    # Another sweep to compare it with: the same one, in another place.
+    shutil.copytree(shell.sweep().path, shell.folder / BEFORE)
     return done
 
 
@@ -115,7 +115,7 @@ def extended(shell: Shell, swept: Done) -> Done:
 
 
 def _newest(shell: Shell) -> str:
-    return next(found.path.name for found in list_sweeps(shell.storage) if found.path.name != "before")
+    return next(found.path.name for found in list_sweeps(shell.storage))
 
 
 def _is_sweep_of_a_file(command: Command) -> bool:
@@ -171,7 +171,7 @@ def _run_ours(command: Command, request: pytest.FixtureRequest) -> None:
 def _sweep(request: pytest.FixtureRequest) -> None:
     shell, done = request.getfixturevalue("shell"), request.getfixturevalue("swept")
     assert "test_vit@random" in _succeeded(done)
-    assert len(shell.here("show", "before", "--json").document["runs"]) >= len(TINY) * 4
+    assert len(shell.here("show", BEFORE, "--json").document["runs"]) == len(TINY) * 4
 
 
 def _succeeded(done: Done) -> str:
@@ -180,13 +180,14 @@ def _succeeded(done: Done) -> str:
 
 
 def _filled(command: Command, shell: Shell) -> list[str]:
-    """The arguments with what stands for something in its place."""
-    backbone = "B" if command.key == "orchestrator export" else ""
-    places = {"N": "1", "[SWEEP_FILE]": "flowers.yaml", "FILE": "flowers.yaml", "DIR": "model", "BACKBONE": TINY[0]}
+    """The arguments with what stands for something in its place, and a backbone of this sweep for the README's."""
     sweep = _newest(shell) if shell.storage.is_dir() else ""
-    places |= {"SWEEP": sweep, "A": "before", "B": sweep, "[SWEEP]": sweep, "NAME": "best"}
-    places |= {backbone: TINY[0]} if backbone else {}
-    return [places.get(word, word) for word in command.arguments if word != "..."]
+    places = {"SWEEP": sweep, "[SWEEP]": sweep, "A": BEFORE, "B": sweep, "N": "1"}
+    places |= dict.fromkeys(("SWEEP_FILE", "[SWEEP_FILE]", "FILE"), "flowers.yaml")
+    words = [places.get(word, word) for word in command.arguments if word != "..."]
+    if "--backbone" in words:
+        words[words.index("--backbone") + 1] = TINY[0]
+    return words
 
 
 def _serve(command: Command, shell: Shell) -> None:

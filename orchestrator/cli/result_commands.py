@@ -40,6 +40,7 @@ def report(
     from orchestrator.config import load_sweep
     from orchestrator.display import print_ranking, print_screen
     from orchestrator.folder import find_sweep
+    from orchestrator.overview import command_on
     from orchestrator.results import ranking_document
     from orchestrator.screen_report import foretold
     from orchestrator.tracking import check
@@ -55,8 +56,9 @@ def report(
     else:
         print_ranking(outcome.ranking, stdout())
         print_screen(foretold(folder.screen.read(), outcome.ranking.table), stdout())
-        for link in outcome.tracking.links.values():
-            print(f"compare   {link}")
+        served = command_on(folder, "ui")
+        for where in dict.fromkeys(served if link.command else link.url for link in outcome.tracking.links.values()):
+            print(f"compare   {where}")
     return 0 if outcome.tracking.complete else 1
 
 

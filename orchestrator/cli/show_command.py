@@ -114,15 +114,15 @@ def _require_known(folder: SweepFolder, backbone: str | None, task: str | None) 
     from orchestrator.errors import UsageError
     from trainables.errors import did_you_mean
 
-    facts = folder.read_facts()
+    facts = folder.read_facts()  # what it does not say cannot be compared with
     backbones, tasks = facts.get("backbones", []), facts.get("tasks", [])
-    if backbone is not None and not any(backbone in name for name in backbones):
+    if backbone is not None and backbones and not any(backbone in name for name in backbones):
         short = [part for name in backbones for part in (name, name.rpartition("/")[2].partition("@")[0])]
         raise UsageError(
             f"--backbone must be part of the name of one that {folder.sweep_id} has ({', '.join(backbones)}), "
             f"got {backbone!r}" + did_you_mean(backbone, short)
         )
-    if task is not None and task not in tasks:
+    if task is not None and tasks and task not in tasks:
         raise UsageError(
             f"--task must be one that {folder.sweep_id} has ({', '.join(tasks)}), got {task!r}"
             + did_you_mean(task, tasks)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from orchestrator.display.fitting import Column, fitting_table
 from orchestrator.display.scores import metric_name, score_text
@@ -20,19 +20,36 @@ __all__ = ["print_attempts", "print_runs", "print_sweeps"]
 
 def print_sweeps(sweeps: Sequence[Overview], console: Console) -> None:
     """One line per sweep, then what there is to say of those that are not finished."""
-    table = Table(box=None, padding=(0, 1))
-    for column in ("sweep", "state", "runs", "failed", "retried", "leader", "created"):
-        table.add_column(column, overflow="fold")
-    for sweep in sweeps:
-        runs = _count(sweep.runs) + ("" if sweep.planned is None else f"/{sweep.planned}")
-        cells = (sweep.sweep, sweep.state, runs, _count(sweep.failed), _count(sweep.retried), sweep.leader)
-        table.add_row(*(Text(cell) for cell in (*cells, sweep.created)))
-    console.print(table)
+    columns = (
+        Column(header="sweep", cells=[sweep.sweep for sweep in sweeps], rank=0, justify="left"),
+        Column(header="state", cells=[sweep.state for sweep in sweeps], rank=0, justify="left"),
+        Column(header="runs", cells=[_runs(sweep) for sweep in sweeps], rank=0),
+        Column(header="failed", cells=[_count(sweep.failed) for sweep in sweeps], rank=2),
+        Column(header="retried", cells=[_count(sweep.retried) for sweep in sweeps], rank=4),
+        Column(header="leader", cells=[_short_leader(sweep.leader) for sweep in sweeps], rank=1, justify="left"),
+        Column(header="created (UTC)", cells=[_minute(sweep.created) for sweep in sweeps], rank=3, justify="left"),
+    )
+    if sweeps:
+        console.print(fitting_table(columns, console.width, ascii_only=console.options.ascii_only))
     for sweep in sweeps:
         if sweep.detail:
             console.print(
                 f"{sweep.sweep}: {sweep.state}, {sweep.detail}", highlight=False, markup=False, soft_wrap=True
             )
+
+
+def _runs(sweep: Overview) -> str:
+    return _count(sweep.runs) + ("" if sweep.planned is None else f"/{sweep.planned}")
+
+
+def _short_leader(leader: str) -> str:
+    """``vit_tiny (digits)`` of ``timm/vit_tiny@in12k (digits)``, for each task."""
+    return re.sub(r"(^|, )[^,@]*/([^/,@ ]+)(@[^, ]+)?", r"\1\2", leader)
+
+
+def _minute(moment: str) -> str:
+    """Of ISO 8601."""
+    return moment[:16].replace("T", " ")
 
 
 def print_runs(sweep: Overview, trials: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -67,17 +84,12 @@ def _run_table(task: str, trials: Sequence[Mapping[str, Any]], short: Mapping[st
     def cells(text: Callable[[Mapping[str, Any]], str]) -> list[str]:
         return ["" if row is None else text(row) for row in rows]
 
-    metric = trials[0]["metric"]
+    metric = next((trial["metric"] for trial in trials if trial["metric"]), None)
     columns = [
         Column(header="#", cells=cells(lambda row: f"{'* ' if row['chosen'] else ''}{row['number']}"), rank=0),
         Column(header="backbone", cells=cells(lambda row: short[row["backbone"]]), rank=0, justify="left"),
-        Column(header="phase", cells=cells(_phase), rank=0, justify="left"),
-        Column(header="state", cells=cells(lambda row: row["state"]), rank=0, justify="left"),
-        Column(
-            header=f"val\n{metric_name(metric)}",
-            cells=cells(lambda row: score_text(row["val_score"], row["metric"])),
-            rank=0,
-        ),
+        Column(header="run", cells=cells(_run), rank=0, justify="left"),
+        Column(header="val", cells=cells(lambda row: score_text(row["val_score"], row["metric"])), rank=0),
         Column(header="frozen", cells=cells(depth), rank=0),
         Column(header="lr", cells=cells(lambda row: rate(row["learning_rate"])), rank=1),
         Column(header="head lr", cells=cells(lambda row: rate(row["head_learning_rate"])), rank=4),
@@ -88,11 +100,14 @@ def _run_table(task: str, trials: Sequence[Mapping[str, Any]], short: Mapping[st
         columns.append(Column(header="samples", cells=cells(lambda row: f"{100 * row['train_frac']:g} %"), rank=5))
     if any(len(trial["attempts"]) > 1 for trial in trials):  # as a rule nothing was tried twice
         columns.append(Column(header="attempts", cells=cells(lambda row: str(max(1, len(row["attempts"])))), rank=1))
-    return fitting_table(columns, console.width, title=task, ascii_only=console.options.ascii_only)
+    title = f"{task}: runs by validation {metric_name(metric)}, best backbone first"
+    return fitting_table(columns, console.width, title=title, ascii_only=console.options.ascii_only)
 
 
-def _phase(trial: Mapping[str, Any]) -> str:
-    return f"{trial['phase']}, superseded" if trial["superseded"] else str(trial["phase"])
+def _run(trial: Mapping[str, Any]) -> str:
+    """``tpe``, ``tpe, stopped``: what it was for, and how it ended where it did not complete."""
+    parts = [trial["phase"], *([trial["state"]] if trial["state"] != "completed" else [])]
+    return ", ".join([*parts, *(["superseded"] if trial["superseded"] else [])])
 
 
 def _failures(trials: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> Iterator[str]:

@@ -60,6 +60,8 @@ def leader(verdict: Verdict, ranked: Sequence[StudyRecords], records: SweepRecor
         ),
         ("Possible ranks", span(row["rank_low"], row["rank_high"])),
     ]
+    if not first.has_model:
+        facts.append(("The trained network", "was not kept; confirmation.keep_model keeps it"))
     if others:
         facts.append(("Not shown to be worse", listed(others)))
     blocks = (Facts(items=tuple(facts)), _commands(first, records))
@@ -71,12 +73,10 @@ def _commands(study: StudyRecords, records: SweepRecords) -> Commands:
     several = len({other.task for other in records.studies}) > 1
     task = f" --task {shlex.quote(study.task)}" if several else ""
     trials = 2 * max(study.row["num_trials"], 1)
+    export = f"python -m orchestrator export {sweep} --backbone {shlex.quote(study.backbone)}{task}"
     return Commands(
         items=(
-            (
-                "Its trained weights, as a folder",
-                f"python -m orchestrator export {sweep} --backbone {shlex.quote(study.backbone)}{task}",
-            ),
+            *([("The trained network, as a folder", export)] if study.has_model else []),
             ("All runs side by side, in MLflow", f"python -m orchestrator ui {sweep}"),
             (
                 "More trials, where that would tell more",
@@ -92,20 +92,28 @@ def bill(studies: Sequence[StudyRecords]) -> Card:
     num_search = sum(len(study.search) for study in studies)
     num_failed = sum(run["state"] == "failed" for run in runs)
     took = [run["duration_s"] for run in runs if run["duration_s"] is not None]
-    known = [study.row["coverage"] for study in studies if study.row["coverage"] is not None]
     devices = sorted({run["device"] for run in runs if run["device"]})
     items = [
         ("Runs", f"{len(runs)}, of them {plural(num_search, 'trial')}; {num_failed} failed"),
         ("Time", f"{seconds(math.fsum(took) if took else None)} of runs, one after the other"),
         ("On", listed(devices) or "an unknown device"),
     ]
-    if known:
-        share = math.floor(100 * min(known) + 1e-9)
-        items.append(("Runs with a result", "all" if share == 100 else f"of every backbone at least {share} %"))
+    items.append(("Runs with a result", _coverage(studies)))
     one = next((study for study in studies if study.row["run_cost_s"] is not None), None)
     if one is not None:
         items.append((f"One run of {one.short}", seconds(one.row["run_cost_s"])))
     return Card(title="What it cost", blocks=(Facts(items=tuple(items)),))
+
+
+def _coverage(studies: Sequence[StudyRecords]) -> str:
+    """Of the runs that were planned."""
+    known = {study.short: study.row["coverage"] for study in studies if study.row["coverage"] is not None}
+    short = {name: f"{math.floor(100 * share + 1e-9)} %" for name, share in known.items() if share < 1}
+    if not short:
+        return "all that were planned"
+    if len(short) > _MOST_NAMED:
+        return f"of every backbone at least {math.floor(100 * min(known.values()) + 1e-9)} % of what was planned"
+    return f"of {listed([f'{name} {share}' for name, share in short.items()])} of what was planned"
 
 
 def not_measured(blocks: Iterable[Block], num_backbones: int) -> Card:

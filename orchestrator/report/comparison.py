@@ -52,6 +52,7 @@ def compared(verdict: Verdict, ranking: Ranking, ranked: Sequence[StudyRecords])
             caption="P(row beats column), with what more tuning might still find. Blue: likely; orange: unlikely.",
             columns=("row", *(study.short for study in ranked)),
             rows=matrix,
+            named=True,
         ),
         Table(
             caption=f"Every pair: difference of scores in points, with {interval} intervals for all pairs at once",

@@ -55,6 +55,9 @@ class Table:
     folded: bool = False
     """Whether only its caption shows until it is opened."""
 
+    named: bool = False
+    """Whether its columns are backbones: their names may be broken anywhere."""
+
     kind: str = "table"
 
 

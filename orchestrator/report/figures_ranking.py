@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Marked", "Place", "Priced", "Standing", "costs", "forest", "grouped", "ranks"]
 
+_MOST_RANKS = 12
+"""Ranks named on an axis."""
+
 _LOG_FROM = 4.0
 """Ratio of costs from which on an axis is logarithmic."""
 
@@ -105,9 +108,8 @@ def ranks(name: str, places: Sequence[Place]) -> Markup:
     """Places each backbone can hold: thin for the backbones, thick for the configurations that were found."""
 
     def plot(figure: Figure) -> None:
-        from matplotlib.ticker import MaxNLocator
-
         axes = figure.subplots()
+        last = max(one.high for one in places)
         for row, one in enumerate(places):
             color = ink(one.color)
             axes.plot(
@@ -119,8 +121,8 @@ def ranks(name: str, places: Sequence[Place]) -> Markup:
             if one.rank is not None:
                 axes.plot([one.rank], [row], color=color, marker=one.marker, markersize=8, markeredgecolor=INK)
         _names(axes, [one.name for one in places])
-        axes.set_xlim(0.6, max(one.high for one in places) + 0.4)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+        axes.set_xlim(0.6, last + 0.4)
+        axes.set_xticks(range(1, last + 1, -(-last // _MOST_RANKS)))
         axes.set_xlabel("rank (1 is best)")
 
     return draw(name, plot, height=0.75 + 0.3 * len(places))

@@ -138,7 +138,7 @@ def surface_map(
             side.set_visible(False)
         else:
             side.imshow([[surface.probe[1]]], **look)
-            side.set_xlabel("probe", fontsize=SMALL)
+            side.set_title("probe", fontsize=SMALL)
             if chosen is not None and chosen[1] is None:
                 side.plot([0], [0], **star)
         _bare(bar)

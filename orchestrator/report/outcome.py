@@ -52,7 +52,7 @@ def outcome(verdict: Verdict, records: SweepRecords, rest: Iterable[Block], anch
         anchor=f"{anchor}-verdict",
         blocks=[
             *lead,
-            *_forest(verdict, ranked, confidence, anchor),
+            *_forest(verdict, studies, confidence, anchor),
             *leader(verdict, ranked, records),
             bill(studies),
             *conditions,
@@ -127,9 +127,11 @@ def _coverage(study: StudyRecords) -> str:
     return DASH if known is None else f"{math.floor(100 * known + 1e-9)} %"
 
 
-def _forest(verdict: Verdict, ranked: Sequence[StudyRecords], confidence: str, anchor: str) -> list[Block]:
+def _forest(verdict: Verdict, studies: Sequence[StudyRecords], confidence: str, anchor: str) -> list[Block]:
+    ranked = [study for study in studies if study.row["score"] is not None]
     if not ranked:
         return []
+    unscored = [f"{study.short} ({study.row['status']})" for study in studies if study.row["score"] is None]
     standings = [
         Standing(
             name=study.short,
@@ -150,7 +152,7 @@ def _forest(verdict: Verdict, ranked: Sequence[StudyRecords], confidence: str, a
             alt=f"Scores with intervals: {spoken}.",
             caption=f"Score, 0 is chance and 100 is perfect, with its {confidence} interval: seeds and test set below, "
             "unfinished tuning above as well. Upright stroke: the confirmations' plain mean, fully tuned alone.",
-            basis=common_basis(ranked, unmeasured=listed([*lacking, _ALWAYS_UNMEASURED])),
+            basis=common_basis(ranked, unmeasured=listed([*unscored, *lacking, _ALWAYS_UNMEASURED])),
         )
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import yaml
 
 from orchestrator.evaluated import read_evaluations
 from orchestrator.folder import SweepFolder
@@ -42,16 +43,17 @@ def read_sweep(folder: SweepFolder, ranking: Ranking, importances: Sequence[Impo
         TableDamaged: a table is no table of this version.
         InvalidTable: the tables contradict themselves.
     """
-    config, screen = folder.config_file, folder.screen.read()
+    file, screen = folder.config_file, folder.screen.read()
+    config_yaml = file.read_text(encoding="utf-8") if file.exists() else ""
     screen_s: dict[tuple[str, str], float] = defaultdict(float)
     for row in screen.to_pylist():
         screen_s[row["task"], row["backbone"]] += row["duration_s"] or 0.0
-    reader = _Reader(folder, ranking, importances)
+    reader = _Reader(folder, ranking, importances, _sampled(config_yaml))
     return SweepRecords(
         folder=folder,
         ranking=ranking,
         facts=folder.read_facts(),
-        config_yaml=config.read_text(encoding="utf-8") if config.exists() else "",
+        config_yaml=config_yaml,
         studies=reader.studies(),
         screen=foretold(screen, ranking.table),
         screen_s=screen_s,
@@ -59,12 +61,24 @@ def read_sweep(folder: SweepFolder, ranking: Ranking, importances: Sequence[Impo
     )
 
 
+def _sampled(config_yaml: str) -> dict[str, int]:
+    """The counts of the section ``evaluation``; none where the file cannot be read, which is said in captions."""
+    try:
+        section = (yaml.safe_load(config_yaml) or {}).get("evaluation", {})
+    except (yaml.YAMLError, AttributeError):
+        return {}
+    return {name: value for name, value in section.items() if isinstance(value, int)}
+
+
 class _Reader:
     """Sorts the rows of all tables by study."""
 
-    def __init__(self, folder: SweepFolder, ranking: Ranking, importances: Sequence[Importance]) -> None:
+    def __init__(
+        self, folder: SweepFolder, ranking: Ranking, importances: Sequence[Importance], sampled: Mapping[str, int]
+    ) -> None:
         trials, epochs, tests = folder.tables()
-        self.importances = importances
+        self.folder, self.importances = folder, importances
+        self.sampled, self.indices = sampled, folder.study_indices()
         self.rows = ranking.table.to_pylist()
         names = list(
             dict.fromkeys([*folder.read_facts().get("backbones", []), *(row["backbone"] for row in self.rows)])
@@ -126,10 +140,16 @@ class _Reader:
             tuning_curve=self.tuning.get(name, []),
             superseded=out,
             collapsed=fell,
+            sampled=self.sampled,
+            has_model=any(self._keeps(name, number) for number in confirmed),
             attempts=_again(self.attempts.get(name, [])),
             importances=[i for i in self.importances if (i.task, i.backbone) == (row["task"], row["backbone"])],
             evaluated=StudyEvaluations(each=evaluated),
         )
+
+    def _keeps(self, study: str, number: int) -> bool:
+        index = self.indices.get(study)
+        return index is not None and self.folder.model_folder(index, number).is_dir()
 
 
 def _again(attempts: Rows) -> dict[int, Rows]:

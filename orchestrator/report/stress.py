@@ -60,7 +60,7 @@ def robustness(study: StudyRecords) -> list[Block]:
             alt=f"Test {metric.label} of {study.short}: {metric.text(clean)} on clean inputs; at the greatest severity "
             f"{worst}.",
             caption=f"{study.short} on perturbed inputs, mild (small) to severe (large).{overall}{flipped}",
-            basis=study.basis(unmeasured=f"perturbations other than {kinds}"),
+            basis=study.basis(num=study.part_of_test("num_perturbed"), unmeasured=f"perturbations other than {kinds}"),
             table=Table(
                 caption=f"Test {metric.label} under perturbations; clean {metric.text(clean)}",
                 columns=("perturbation", *(f"severity {level}" for level in levels), "change", "answers that flip"),
@@ -89,8 +89,16 @@ def _attacks(study: StudyRecords) -> list[Block]:
         kind, _, strength = condition.rpartition(":")
         score = found.cells("attacked_score", metric.text, condition)
         rows.append((kind.upper(), strength, *score) if kind else ("no attack", "0", *score))
-    caption = f"{study.short} under attack, on the samples attacked: mean of {study.seeds}"
-    return [Table(caption=caption, columns=("attack", "strength (ε)", f"test {metric.label}", "sd"), rows=tuple(rows))]
+    on = study.part_of_test("num_attacked")
+    caption = f"{study.short} under attack, each within ε: {on}, mean of {study.seeds}"
+    return [
+        Table(
+            caption=caption,
+            columns=("attack", "ε", f"test {metric.label}", "sd"),
+            rows=tuple(rows),
+            words=frozenset({1}),
+        )
+    ]
 
 
 def calibration(study: StudyRecords) -> list[Block]:
@@ -152,7 +160,7 @@ def drifted(study: StudyRecords) -> list[Block]:
             caption=f"How far the features of {study.short} moved from the pretrained ones, block by block; 1 is "
             "unchanged.",
             basis=study.basis(
-                num=f"{plural(len(blocks), 'block')}, features of test samples (evaluation.num_drifted of them)",
+                num=f"{plural(len(blocks), 'block')}, {study.part_of_test('num_drifted')}",
                 unmeasured="positions within a sample: features are averaged over them",
             ),
         )
@@ -168,8 +176,8 @@ def explanations(study: StudyRecords) -> list[Block]:
         return [Missing(what="Explanations (LIME, KernelSHAP, integrated gradients)", how=how)]
     return [
         Table(
-            caption=f"Explanations of {study.short}: do the parts they point at matter? Against random parts; mean of "
-            f"{study.seeds}. No part of the score",
+            caption=f"Explanations of {study.short}: do the parts they point at matter? Against random parts; "
+            f"{study.part_of_test('num_explained')}, mean of {study.seeds}. No part of the score",
             columns=("explainer", *(title for _, title in _EXPLAINED)),
             rows=tuple(
                 (kind.replace("_", " "), *(number(_explained(found, name, kind)) for name, _ in _EXPLAINED))

@@ -65,6 +65,12 @@ class StudyRecords:
     collapsed: frozenset[int] = frozenset()
     """Confirmations and runs with few labels far below the others: in no mean."""
 
+    sampled: Mapping[str, int] = field(default_factory=dict)
+    """How many test samples an evaluation takes where it does not take all, by the sweep file's own name."""
+
+    has_model: bool = False
+    """Whether the network of a confirmation was kept."""
+
     attempts: Mapping[int, Rows] = field(default_factory=dict)
     """ATTEMPTS rows of runs that were handed out more than once, by number."""
 
@@ -128,6 +134,13 @@ class StudyRecords:
         """Test samples, for a caption."""
         num = self.row.get("num_test")
         return plural(num, "test sample") if num else "an unknown number of test samples"
+
+    def part_of_test(self, name: str) -> str:
+        """How many test samples a part of the evaluation took, for a caption. name: e.g. ``num_perturbed``."""
+        asked, there = self.sampled.get(name), self.row.get("num_test")
+        if asked is None or not there:
+            return f"an unknown number of test samples ({name})"
+        return plural(min(asked, there), "test sample")
 
     @property
     def measured_on(self) -> str:

@@ -14,7 +14,7 @@ Importing this package does not import mlflow.
 from orchestrator.tracking.backlog import Published, Recorded
 from orchestrator.tracking.info import DatasetInfo, Status, SweepInfo, TrackingSummary
 from orchestrator.tracking.link import Link
-from orchestrator.tracking.measured import model_metrics
+from orchestrator.tracking.measured import model_metrics, shown_pictures
 from orchestrator.tracking.metric import best_metrics
 from orchestrator.tracking.model_folder import write_model_folder
 from orchestrator.tracking.model_info import ModelInfo
@@ -40,5 +40,6 @@ __all__ = [
     "check",
     "model_metrics",
     "replay",
+    "shown_pictures",
     "write_model_folder",
 ]

@@ -70,6 +70,9 @@ class Published:
     best: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Metrics of the parent runs beside the best score, by task."""
 
+    pictures: Mapping[tuple[str, str], Evaluated] = field(default_factory=dict)
+    """Whose pictures stand for a backbone, by task and backbone."""
+
     models: Mapping[tuple[str, str], ModelInfo] = field(default_factory=dict)
     """Tuned networks that are kept, by task and backbone."""
 

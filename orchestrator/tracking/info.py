@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from orchestrator.tracking.link import Link
@@ -42,6 +43,9 @@ class SweepInfo:
     git_dirty: bool = False
     source_name: str = "orchestrator"
     user: str = ""
+
+    folder: Path | None = None
+    """Where the sweep's files are, tracebacks among them; None shows none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,6 +30,7 @@ __all__ = [
     "measure_table",
     "metric_key",
     "model_metrics",
+    "shown_pictures",
 ]
 
 _LOGGED_TAG: Final = "orchestrator.evaluation"
@@ -101,6 +102,15 @@ def model_metrics(evaluations: Iterable[Evaluated], screen: pa.Table) -> dict[tu
         if row["value"] is not None:
             values[row["task"], row["backbone"]][f"screen/{row['name']}"].append(row["value"])
     return {model: {key: sum(all_) / len(all_) for key, all_ in found.items()} for model, found in values.items()}
+
+
+def shown_pictures(evaluations: Iterable[Evaluated]) -> dict[tuple[str, str], Evaluated]:
+    """Whose pictures stand for a backbone, by task and backbone: the first of its confirmations that has any."""
+    found: dict[tuple[str, str], Evaluated] = {}
+    for evaluated in sorted(evaluations, key=lambda one: one.number):
+        if evaluated.captions:
+            found.setdefault(split_study(evaluated.study), evaluated)
+    return found
 
 
 def measure_table(measures: Sequence[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from orchestrator.tracking.inputs import data_inputs
 from orchestrator.tracking.labels import Labels
 from orchestrator.tracking.metric import milliseconds, model_points, parent_points
 from orchestrator.tracking.note import note
+from orchestrator.tracking.pictures import show_pictures
 from orchestrator.tracking.refusals import Refusals
 from orchestrator.tracking.store import Store
 from orchestrator.tracking.task_runs import TaskRuns
@@ -37,16 +38,14 @@ class Publisher:
         """Write what of a publication is about a task. Returns whether every file was taken."""
         rows = [] if publication.ranking is None else publication.ranking.to_pylist()
         mine = [] if publication.is_interim else [row for row in rows if row["task"] == task.name]
-        for row in mine:
-            self._write_model(task, row, publication.more.get((task.name, row["backbone"]), {}), dataset)
+        taken = [self._write_model(task, row, publication, dataset) for row in mine]
         self._mark_superseded(task, publication)
         if task.parent is None:
-            return True
+            return all(taken)
         self._write_verdict(task, publication, dataset)
         if not publication.is_interim:
             points = parent_points(mine, publication.best.get(task.name, {}))
             self._store.log(task.parent, points=points, again=True)
-        taken = []
         for path, local in publication.files.items():
             what = f"{path} of {task.name}"
             with self._refusals.one(what, file=True):
@@ -64,9 +63,11 @@ class Publisher:
         self._store.log(task.parent, tags={NOTE_TAG: page, _STATE_TAG: state})
 
     def _write_model(
-        self, task: TaskRuns, row: Mapping[str, Any], more: Mapping[str, float], dataset: DatasetInfo | None
-    ) -> None:
+        self, task: TaskRuns, row: Mapping[str, Any], publication: Published, dataset: DatasetInfo | None
+    ) -> bool:
+        """Returns whether its pictures were taken."""
         backbone = row["backbone"]
+        model = task.name, backbone
         short = self._labels.short(backbone)
         run_id = naming.model_run_id(self._info.sweep_id, task.name, backbone)
         tags = self._labels.child_tags(task, backbone, dataset) | naming.model_tags(row, short)
@@ -76,10 +77,16 @@ class Publisher:
                 task.experiment_id, run_id=run_id, name=short, tags=tags, start_ms=milliseconds(None)
             )
             task.runs[run_id] = run
-        self._store.log(run, params={"model": short}, tags=tags, points=model_points(row, more), again=True)
+        points = model_points(row, publication.more.get(model, {}))
+        self._store.log(run, params={"model": short}, tags=tags, points=points, again=True)
         if dataset is not None:
             self._store.log_inputs(run, data_inputs(dataset))
+        what = f"pictures of {backbone} on {task.name}"
+        if (evaluated := publication.pictures.get(model)) is not None:
+            with self._refusals.one(what, file=True):
+                show_pictures(self._store, run, evaluated)
         self._store.set_status(run, "FINISHED", milliseconds(None))
+        return not self._refusals.holds(what)
 
     def _mark_superseded(self, task: TaskRuns, publication: Published) -> None:
         """Say on runs whether they count no more; of one that counts again, that it does."""
@@ -96,7 +103,7 @@ class Publisher:
         for run in task.runs.values():
             if run.run_id in out or _SUPERSEDED_TAG in run.tags:
                 self._store.log(run, tags={_SUPERSEDED_TAG: str(run.run_id in out).lower()})
-            if run is not task.parent:
+            if run is not task.parent and not naming.is_model_run_id(run.run_id):
                 run.shed()
         if task.parent is not None:
             self._store.log(task.parent, tags={_NUM_SUPERSEDED_TAG: str(len(out))})

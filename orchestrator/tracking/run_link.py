@@ -61,7 +61,9 @@ def run_link(uri: str, *, task: str, run_id: str) -> RunLink:
     if experiment and run:
         page += f"/{experiment}/runs/{run}"
     elif experiment:
-        page += f"/{experiment}/runs?workflowType=machine_learning&searchFilter={quote(search, safe='')}"
+        # By a metric: in the order that is the default a run hides under its folded parent.
+        order = f"&orderByKey={quote('metrics.`final/val_score`', safe='')}&orderByAsc=false"
+        page += f"/{experiment}/runs?workflowType=machine_learning&searchFilter={quote(search, safe='')}{order}"
     return RunLink(url=page, is_found=bool(run), filter=search, needs_server=where in ("sqlite", "database"))
 
 

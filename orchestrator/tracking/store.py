@@ -33,7 +33,7 @@ _MAX_TAG: Final = 5000
 _IMAGE: Final = re.compile(
     r"images/(?P<key>.+)[+%]step[+%](?P<step>\d+)[+%]timestamp[+%].+?(?P<kind>\.png|[+%]compressed\.webp)"
 )
-"""How MLflow names what `log_image` writes: the picture, and a small copy of it."""
+"""How MLflow names what `log_image` writes: the picture, and a small copy of it. In the key ``~`` is a slash."""
 
 
 class Store:
@@ -196,7 +196,7 @@ class Store:
         halves: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
         for entry in self._call("list_artifacts", run.id, "images"):
             if (match := _IMAGE.fullmatch(entry.path)) is not None:
-                halves[match["key"], int(match["step"])].add(match["kind"])
+                halves[re.sub("[~#]", "/", match["key"]), int(match["step"])].add(match["kind"])
         return {place for place, kinds in halves.items() if len(kinds) == 2}
 
     def log_image(self, run: StoredRun, file: Path, *, key: str, step: int, timestamp_ms: int) -> None:

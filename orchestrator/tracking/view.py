@@ -126,7 +126,7 @@ def saved_views(
             could be one backbone's alone; ordered by their names, which begin with their numbers, they are the
             first trials of each.
     """
-    first = ("attributes.`Run Name`", True) if is_large else (f"metrics.`{SCORE}`", False)
+    first = ("attributes.`run_name`", True) if is_large else (f"metrics.`{SCORE}`", False)
     best_first = (f"metrics.`{SCORE}`", False)
     shown = (
         *columns("metrics", SCORE),

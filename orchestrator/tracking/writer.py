@@ -27,6 +27,7 @@ from orchestrator.tracking.refusals import Refusals
 from orchestrator.tracking.run_end import end_run, evaluation_of, is_ended, new_epoch_points
 from orchestrator.tracking.store import Store, StoredRun
 from orchestrator.tracking.task_runs import TaskRuns
+from orchestrator.tracking.traceback_file import log_traceback
 from orchestrator.tracking.view import common_metrics, view_tags
 
 __all__ = ["SweepWriter"]
@@ -256,6 +257,9 @@ class SweepWriter:
             self._store.log(run, params=params, tags=tags, points=new_epoch_points(run, update))
         else:
             end_run(self._store, self._refusals, run, update, params=params, tags=tags)
+            if (trial := update.finished.trial)["state"] == "failed":
+                with self._refusals.one(f"traceback of {key.study} #{key.number}", file=True):
+                    log_traceback(self._store, run, self._info.folder, trial)
             self.written.add(run_id)
             run.shed()
 

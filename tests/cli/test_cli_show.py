@@ -10,8 +10,11 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from rich.console import Console
@@ -40,7 +43,9 @@ def folder(stored: Path, tmp_path: Path) -> SweepFolder:
     """The finished sweep in a storage folder of its own."""
     [finished] = stored.glob("finished-*")
     shutil.copytree(finished, tmp_path / "sweeps" / "mine")
-    return SweepFolder(tmp_path / "sweeps" / "mine")
+    folder = SweepFolder(tmp_path / "sweeps" / "mine")
+    folder.write_facts(folder.read_facts() | {"tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"})
+    return folder
 
 
 @pytest.fixture
@@ -239,12 +244,51 @@ class TestLink:
             tags = [("orchestrator.run_id", identity, "gone"), ("orchestrator.run_id", identity, "abc")]
             database.executemany("INSERT INTO tags VALUES (?, ?, ?)", tags)
             database.commit()
-        folder.write_facts(folder.read_facts() | {"tracking_uri": f"sqlite:///{tmp_path}/mlflow.db"})
         pypi, random = run_pages(folder, 1)
         assert pypi.link.url == "http://127.0.0.1:5000/#/experiments/7/runs/abc"
         assert pypi.link.is_found
         assert not random.link.is_found
         assert "python -m orchestrator report mine" in page(folder)(1, backbone="@random")
+
+    @pytest.mark.parametrize("runs", [[{"info": {"run_id": "abc"}}], []])
+    def test_a_server_is_asked(self, folder: SweepFolder, runs: list[Any]) -> None:
+        asked: list[Any] = []
+
+        class Answers(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.answer({"experiment": {"experiment_id": "7"}})
+
+            def do_POST(self) -> None:
+                asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.answer({"runs": runs})
+
+            def answer(self, document: Any) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(document).encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+            Thread(target=server.serve_forever).start()
+            address = f"http://127.0.0.1:{server.server_port}"
+            folder.write_facts(folder.read_facts() | {"tracking_uri": address})
+            [found] = run_pages(folder, 1, backbone="@pypi")
+            server.shutdown()
+        identity = f"tags.`orchestrator.run_id` = 'mine/digits/{PYPI}/1'"
+        assert asked == [
+            "/api/2.0/mlflow/experiments/get-by-name?experiment_name=adapt%2Fdigits",
+            {"experiment_ids": ["7"], "filter": identity, "max_results": 1},
+        ]
+        assert found.link.is_found == bool(runs)
+        if runs:
+            assert found.link.url == f"{address}/#/experiments/7/runs/abc"
+        else:
+            assert found.link.url.startswith(f"{address}/#/experiments/7/runs?")
+            assert quote(identity, safe="") in found.link.url
+            assert "orderByKey=metrics" in found.link.url, "by default a run hides under its parent"
 
     def test_a_server_that_is_not_there_is_not_waited_for(self, folder: SweepFolder) -> None:
         folder.write_facts(folder.read_facts() | {"tracking_uri": "http://me:hunter2@127.0.0.1:9/mlflow"})

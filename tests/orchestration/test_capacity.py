@@ -14,8 +14,10 @@ import yaml
 from orchestrator.cluster import capacity as module
 from orchestrator.cluster.capacity import Growth, Need, NodeType, Patience, Slots, autoscaling_file
 from orchestrator.cluster.connection import connect, trial_gpus
+from orchestrator.cluster.use import Use
 from orchestrator.config import Resources
 from orchestrator.errors import EnvironmentUnusable
+from orchestrator.watcher import Watcher
 
 ONE = Need(cpus=1, gpus=0)
 GPU_NODES = Growth(types=(NodeType(name="gpu", max_nodes=2, cpus=4, gpus=1),), max_nodes=2)
@@ -62,6 +64,27 @@ def test_slots_follow_the_nodes(clock: Clock, nodes: Nodes) -> None:
     nodes.cpus, nodes.grown = [], GPU_NODES
     clock.now += 10
     assert slots() == 8, "what waits makes nodes start"
+
+
+def test_a_watcher_learns_of_slots_and_of_what_is_held(
+    clock: Clock, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    class Ear(Watcher):
+        def slots(self, num: int) -> None:
+            told.append(num)
+
+        def held(self, resources: Any, *, num_nodes: int) -> None:
+            told.append((resources, num_nodes))
+
+    nodes.cpus = [2.0, 4.0]
+    clock.now += 10
+    assert Slots(Resources(), ONE, Ear().slots)() == 6
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 6.0, "memory": 1e9})
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 1.0})
+    Use(Ear()).look()
+    assert told == [6, ({"CPU": (5.0, 6.0)}, 2)]
 
 
 def test_a_gpu_that_is_off_is_a_gpu(nodes: Nodes) -> None:

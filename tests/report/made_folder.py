@@ -20,6 +20,10 @@ from orchestrator.importance import Importance
 from orchestrator.ranking import Ranking
 from orchestrator.results import rank_sweep
 
+CONFIG = """name: made
+tasks: []
+evaluation: {perturbations: all, num_perturbed: 100, num_attacked: 8, num_explained: 900, num_drifted: 64}
+"""
 HOSTILE = "<script>alert(1);"
 CLASSES = ("ant", "bee", "cat")
 BACKBONES = (f"timm/vit{HOSTILE}@random", "timm/__pico$x$@in12k")
@@ -72,7 +76,7 @@ class MadeFolder:
     """Backbones none of whose trials completes."""
 
     def write(self, storage: Path) -> SweepFolder:
-        folder = SweepFolder.create(storage, "made", "name: made\ntasks: []\n")
+        folder = SweepFolder.create(storage, "made", CONFIG)
         folder = _renamed(folder, storage / "made-20260301-120000")
         folder.write_facts(self._facts())
         for place, task in enumerate(self.tasks):
@@ -136,6 +140,9 @@ class MadeFolder:
             failed = of_study[0] | {"number": 900, "phase": "tpe", "state": "failed", "error": self.error, "epochs": 0}
             extra.append(failed | {"val_score": None, "best_epoch": None})
             confirmed = [run for run in of_study if run["phase"] == "confirmation"]
+            if confirmed:
+                index = self.studies.index(confirmed[0]["study"])
+                folder.model_folder(index, confirmed[-1]["number"]).mkdir(parents=True)
             if self.evaluated and confirmed:
                 extra += self._reduced(confirmed[0], tests)
         if self.evaluated:

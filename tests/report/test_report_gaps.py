@@ -65,6 +65,8 @@ def test_a_race_that_measured_nothing_but_scores(swept: tuple[SweepFolder, Ranki
     folder = only(swept[0], trials, tmp_path)
     folder.tests.append_all(tests.to_pylist())
     text = parse(write_report(folder, race)).text.replace("\n", "")
+    assert "The trained network" in text
+    assert "orchestrator export" not in text, "none was kept"
     for what in (
         "race: 20 of 26 trials.",
         "dropped after 4 trials: 0.3% likely to be the best",

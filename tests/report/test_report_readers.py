@@ -64,6 +64,21 @@ def test_every_figure_says_what_it_rests_on(any_page: Page) -> None:
         assert len(basis["unmeasured"].removeprefix("not measured ")) > 8, where
 
 
+def test_a_figure_of_part_of_the_test_set_says_so(page: Page) -> None:
+    """Of 400 samples fewer are perturbed, and as many as there are explained, whatever was asked for."""
+    for what, num in (
+        ("on perturbed inputs, mild", "n 100 test samples"),
+        ("features of", "n 8 blocks, 64 test samples"),
+        ("Right answers of", "n 400 test samples in"),
+    ):
+        found = [caption for caption in page.root.all("figcaption") if what in caption.text]
+        assert len(found) == 2, what
+        assert all(num in caption.text for caption in found), what
+    captions = [table["aria-label"] for table in page.all("table")]
+    for what, num in (("under attack", "8 test samples"), ("Explanations of", "400 test samples")):
+        assert sum(what in caption and num in caption for caption in captions) == 2, what
+
+
 def test_a_picture_is_told_in_words_with_its_numbers(any_page: Page) -> None:
     charts = [node for node in any_page.root.all("div") if node.attributes.get("role") == "img"]
     assert len(charts) == len(any_page.all("svg")) >= 8

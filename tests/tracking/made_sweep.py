@@ -15,7 +15,15 @@ import pyarrow as pa
 from orchestrator.evaluated import Evaluated
 from orchestrator.ranking.schema import RANKING
 from orchestrator.records import EPOCHS, SCREEN, TESTS, TRIALS
-from orchestrator.tracking import DatasetInfo, Published, SweepInfo, Tracker, best_metrics, model_metrics
+from orchestrator.tracking import (
+    DatasetInfo,
+    Published,
+    SweepInfo,
+    Tracker,
+    best_metrics,
+    model_metrics,
+    shown_pictures,
+)
 from trainables.config import FinetuneConfig
 
 BACKBONES = ("torchvision/mobilenet_v2@IMAGENET1K_V1", "timm/tf_efficientnet_lite0")
@@ -311,6 +319,7 @@ class MadeSweep:
             "verdicts": {self.task: VERDICT},
             "files": self.files(folder),
             "more": model_metrics(self.evaluations().values(), self.screen()),
+            "pictures": shown_pictures(self.evaluations().values()),
             "best": best_metrics(self.trials()),
         }
         return Published(**(given | changes))

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,12 @@ SECOND = BACKBONES[1]
 DATASETS = tuple((context, f"digits-{context}", "d" * 36) for context in ("test", "train", "val"))
 """Of the sweep's own run, of backbones and of confirmations: a searched trial shows nothing of the test split."""
 
-_SLIDER = re.compile(r"images/(\w+)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]+(?:\+compressed)?(\.\w+)")
+SLIDERS = [
+    *("explanation~samples 0 .png", "explanation~samples 0 .webp"),
+    *("explanation~samples 1 .png", "explanation~samples 1 .webp"),
+    *("pictures~saliency 0 .png", "pictures~saliency 0 .webp"),
+]
+_SLIDER = re.compile(r"images/(.+)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]+(?:\+compressed)?(\.\w+)")
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +162,11 @@ def check_experiment(uri: str, sweep: MadeSweep) -> None:
     assert "hunter2" not in files["config/sweep.yaml"]
 
 
+def sliders(paths: Iterable[str]) -> list[str]:
+    """Key, step and kind of each picture that MLflow's pages show."""
+    return sorted(_SLIDER.sub(r"\1 \2 \3", path) for path in paths)
+
+
 def check_evaluations(uri: str, sweep: MadeSweep) -> None:
     """What was measured of confirmations is on their runs, and its means on the backbones'."""
     runs = held(uri, sweep)
@@ -180,11 +191,7 @@ def check_evaluations(uri: str, sweep: MadeSweep) -> None:
             *("measures.json", "confusion.json", "notes.txt", "pictures/captions.json", "pictures/saliency.png"),
             *("pictures/explanation_0.png", "pictures/explanation_1.png"),
         }
-        sliders = sorted(_SLIDER.sub(r"\1 \2 \3", path) for path in files.keys() - plain)
-        assert sliders == [
-            *("explanation 0 .png", "explanation 0 .webp", "explanation 1 .png", "explanation 1 .webp"),
-            *("saliency 0 .png", "saliency 0 .webp"),
-        ], "one of each, however often it is written"
+        assert sliders(files.keys() - plain) == SLIDERS, "one of each, however often it is written"
         assert run.tags["mlflow.loggedImages"] == "True"
         table = json.loads(files["measures.json"])
         assert (table["columns"], len(table["data"])) == (["name", "condition", "split", "value"], 13)
@@ -202,6 +209,8 @@ def check_evaluations(uri: str, sweep: MadeSweep) -> None:
         assert points["final/ece"] == [(0, pytest.approx(0.15))], "the mean over both"
         assert points["screen/log_me"] == [(0, 1.25)]
         assert "screen/leep" not in points
+        files = artifacts(uri, f"{sweep.sweep_id}/digits/{backbone}/model")
+        assert sliders(files) == SLIDERS, "backbones compare by the pictures of a confirmation"
     trial = runs[f"{sweep.sweep_id}/digits/{BACKBONES[0]}/0"]
     assert not {"final/ece", "final/flops"} & trial.points.keys()
 

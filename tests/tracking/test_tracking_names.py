@@ -15,10 +15,10 @@ from made_sweep import BACKBONES, MadeSweep, as_started
 
 from orchestrator.records import USAGE
 from orchestrator.tracking import color, inputs, location, metric, naming, pictures
-from orchestrator.tracking.link import link_to, view_key
+from orchestrator.tracking.link import CURVES_VIEW, TRIALS_VIEW, link_to, view_key
 from orchestrator.tracking.note import note
 from orchestrator.tracking.server import server_command
-from orchestrator.tracking.view import decode, saved_views, view_tags
+from orchestrator.tracking.view import View, common_metrics, decode, saved_views, view_tags
 from trainables.config import FinetuneConfig
 
 
@@ -91,9 +91,9 @@ def test_a_regression_has_its_own_metrics() -> None:
     points = metric.final_points({**rows(sweep)[-1], **none, "val_r2": 0.4}, test)
     assert {"final/val_r2", "final/test_r2", "final/test_mae", "final/test_mse"} <= {p.key for p in points}
     assert not any("accuracy" in p.key or "f1" in p.key for p in points)
-    charts = [card for view in saved_views("s", "regression") for card in view.state["compareRunCharts"]]
+    charts = [card for view in saved_views("s", metric="r2") for card in view.state["compareRunCharts"]]
     lines = {card["metricKey"] for card in charts if card["type"] == "LINE"}
-    assert lines == {"val/r2", "val/mae", "val/loss", "train/loss", "time/epoch_s"}
+    assert lines == {"val/r2", "val/loss", "train/loss"}
 
 
 def test_what_a_worker_took_is_drawn_by_epoch_and_what_it_did_not_measure_is_not() -> None:
@@ -144,7 +144,11 @@ def test_a_run_names_the_data_it_read_and_how_much_of_it() -> None:
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [("explanation_0", ("explanation", 0)), ("by_class_12", ("by_class", 12)), ("saliency", ("saliency", 0))],
+    [
+        ("explanation_0", ("explanation/samples", 0)),
+        ("by_class_12", ("by_class/samples", 12)),
+        ("saliency", ("pictures/saliency", 0)),
+    ],
 )
 def test_a_numbered_picture_is_a_step_of_its_kind(name: str, place: tuple[str, int]) -> None:
     assert pictures.slider_place(name) == place
@@ -256,6 +260,35 @@ def test_saved_views_are_small_stable_and_decode() -> None:
         assert {card["metricSectionId"] for card in view.state["compareRunCharts"]} <= sections
 
 
+def test_charts_are_of_what_every_ranked_backbone_has() -> None:
+    sweep = MadeSweep()
+    rows = sweep.ranking().to_pylist()
+    assert common_metrics([{**row, "score": None} for row in rows], {}) is None
+    both = [{**rows[0], "backbone": name} for name in BACKBONES]
+    more = {("digits", BACKBONES[0]): {"final/ece": 0.1, "final/latency_s": 0.1}, ("digits", BACKBONES[1]): {}}
+    without = common_metrics(both, more)
+    more["digits", BACKBONES[1]] = {"final/ece": 0.2, "final/latency_s": math.nan}
+    measured = common_metrics(both, more)
+    assert without is not None
+    assert measured is not None
+    assert measured - without == {"final/ece"}
+
+    def metrics(view: View) -> set[str]:
+        return {card["metricKey"] for card in view.state["compareRunCharts"] if card["type"] == "BAR"}
+
+    [before, *_], [after, *_] = (saved_views("s", measured=found) for found in (None, measured))
+    assert metrics(after) - metrics(before) == {"final/ece"} | ({"adapt/perturbed"} & measured)
+    assert "metrics.`final/ece`" in after.state["selectedColumns"]
+    assert "metrics.`final/latency_s`" not in after.state["selectedColumns"]
+
+
+@pytest.mark.parametrize(("num_trials", "order"), [(50, "metrics.`final/val_score`"), (51, "attributes.`run_name`")])
+def test_more_trials_than_a_page_holds_are_ordered_by_number(num_trials: int, order: str) -> None:
+    """MLflow's page loads 100 runs: by score those could be of one backbone, by number they are of all."""
+    views = [decode(value) for value in view_tags(MadeSweep(num_trials=num_trials).info, None).values()]
+    assert [view.state["orderByKey"] for view in views if view.name in (TRIALS_VIEW, CURVES_VIEW)] == [order, order]
+
+
 @pytest.mark.parametrize("ranked", [False, True])
 def test_a_link_names_the_comparison_and_a_view_or_a_filter(ranked: bool) -> None:
     uri = "https://me:hunter2@mlflow.example/tracking/"
@@ -314,7 +347,9 @@ def test_files_of_a_local_store_go_beside_its_database() -> None:
 
 def test_the_note_has_the_question_the_verdict_and_no_secret() -> None:
     sweep = MadeSweep()
+    assert "not been ranked" in note(sweep.info, "digits", sweep.dataset, None)
     page = note(sweep.info, "digits", sweep.dataset, "**lite0 leads**, see http://me:hunter2@h/")
+    assert "not been ranked" not in page
     assert page.index("adapts best to digits") < page.index("**lite0 leads**") < page.index("10 classes")
     assert "hunter2" not in page
 

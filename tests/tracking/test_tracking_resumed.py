@@ -13,13 +13,14 @@ from made_sweep import BACKBONES, START, MadeSweep, as_started
 from test_tracking_scale import Client, live_writer, write_runs
 
 from orchestrator.conduct import _status
+from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
 from orchestrator.lease import lease
 from orchestrator.tracking import Recorded
 from orchestrator.tracking.backlog import Backlog, Epoch, Finished, Published, RunKey, Started
 from orchestrator.tracking.failure import ConflictError, RefusedError, UnavailableError, calling
 from orchestrator.tracking.naming import changed_params, parent_params, run_params
-from orchestrator.tracking.pictures import log_pictures
+from orchestrator.tracking.pictures import log_pictures, show_pictures
 from orchestrator.tracking.store import Store, StoredRun
 from orchestrator.tracking.writer import SweepWriter
 
@@ -333,16 +334,60 @@ def test_a_run_without_its_data_is_completed_by_the_next_driver() -> None:
 
 
 def test_half_a_picture_is_put_there_again_and_a_whole_one_is_not(tmp_path: Path) -> None:
-    sweep = MadeSweep(pictures=tmp_path / "pictures")
-    evaluated = next(iter(sweep.evaluations().values()))
-    there = ["explanation+step+0+timestamp+5+u1.png", "explanation+step+0+timestamp+5+u1+compressed.webp"]
-    there.append("explanation+step+1+timestamp+5+u2.png")
-    store = Store("http://127.0.0.1:1")
+    store, logged = pictured("0+timestamp+5+u1.png", "0+timestamp+5+u1+compressed.webp", "1+timestamp+5+u2.png")
+    log_pictures(store, RUN, evaluated(tmp_path), 7)
+    assert sorted(logged) == [("explanation/samples", 1, 7), ("pictures/saliency", 0, 7)]
+
+
+def test_a_backbone_shows_the_pictures_of_the_confirmation_that_stands_for_it(tmp_path: Path) -> None:
+    store, logged = pictured()
+    run = replace(RUN, tags={})
+    one = evaluated(tmp_path)
+    for whose, num in ((one, 3), (one, 3), (replace(one, number=one.number + 1), 6)):
+        show_pictures(store, run, whose)
+        assert len(logged) == num
+        assert run.tags["orchestrator.pictures"] == str(whose.number)
+
+
+@pytest.mark.parametrize(("name", "attempts"), [("00-00002.error.txt", 1), ("00-00002-3.hung.txt", 3)])
+def test_the_traceback_of_a_failed_run_is_put_on_it_once_and_tells_no_secret(
+    tmp_path: Path, name: str, attempts: int
+) -> None:
+    folder = SweepFolder.create(tmp_path, "quick", "")
+    trial = next(row for row in SWEEP.trials() if row["state"] == "failed") | {"num_attempts": attempts}
+    folder.write_facts({"studies": [{"study": trial["study"]}]})
+    writer, client = live_writer(SWEEP)
+    writer._info = replace(SWEEP.info, folder=folder.path)
+    texts: list[tuple[str, str]] = []
+    client._log_text = lambda run_id, text, path: texts.append((text, path))  # type: ignore[attr-defined]
+    for expected in (0, 1, 1):
+        backlog = Backlog()
+        backlog.add(Finished(trial, None))
+        writer.write(backlog)
+        assert len(texts) == expected, "none before the worker's is there"
+        (folder.path / "runs" / name).write_text("Traceback:\n  ...\nOSError: s3://me:hunter2@h is gone\n")
+    assert texts == [("Traceback:\n  ...\nOSError: s3://***@h is gone\n", "error.txt")]
+    assert writer.complaint is None
+
+
+RUN = StoredRun(id="1", run_id="s/digits/b/4", experiment_id="1", status="RUNNING")
+
+
+def evaluated(tmp_path: Path) -> Evaluated:
+    return next(iter(MadeSweep(pictures=tmp_path / "pictures").evaluations().values()))
+
+
+def pictured(*there: str) -> tuple[Store, list[tuple[str, int, int]]]:
+    """A store that holds these of the slider ``explanation/samples``, and what is put there."""
+    import mlflow.entities
+
     logged: list[tuple[str, int, int]] = []
+    paths = [SimpleNamespace(path=f"images/explanation~samples+step+{name}") for name in there]
+    store = Store("http://127.0.0.1:1")
+    store._entities = mlflow.entities
     store._client = SimpleNamespace(
-        list_artifacts=lambda run_id, path: [SimpleNamespace(path=f"{path}/{name}") for name in there],
+        list_artifacts=lambda run_id, path: paths,
         log_image=lambda run_id, image, *, key, step, timestamp, synchronous: logged.append((key, step, timestamp)),
+        log_batch=lambda run_id, **sent: None,
     )
-    run = StoredRun(id="1", run_id="s/digits/b/4", experiment_id="1", status="RUNNING")
-    log_pictures(store, run, evaluated, 7)
-    assert sorted(logged) == [("explanation", 1, 7), ("saliency", 0, 7)]
+    return store, logged

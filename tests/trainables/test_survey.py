@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from trainables.config import TaskSpec
 from trainables.data import load_task
 from trainables.data import survey as module
 from trainables.data.source import open_source
-from trainables.data.survey import Spread, suggest_task, survey
+from trainables.data.survey import Spread, suggest_task, survey, try_split
+from trainables.errors import DataError
 from trainables.preprocessing import ImagePreprocessing
 
 
@@ -102,3 +104,115 @@ def test_large_datasets_are_not_spent_on_held_out_splits(tmp_path: Path) -> None
     suggested = suggest_task(survey(str(path)))
     assert (suggested.num_val, suggested.num_test) == (2000, 5000)
     assert suggest_task(survey("digits")) == TaskSpec(name="digits", modality="image")
+
+
+def table(path: Path, header: str, rows: list[str]) -> str:
+    path.write_text("\n".join([header, *rows]))
+    return str(path)
+
+
+def sentence(i: int) -> str:
+    return " ".join(f"word{(i * k) % 17}" for k in range(1, 9)) + f" {i}"
+
+
+def test_columns_that_no_name_tells_are_told_by_their_values(tmp_path: Path) -> None:
+    rows = [f"{i},u{i // 4},2024-03-{1 + i % 28:02d},{'ab'[i % 2]},{sentence(i)},{i % 7}" for i in range(120)]
+    found = survey(table(tmp_path / "a.csv", "id,userId,posted,verdict,remark,votes", rows))
+    assert (found.input_columns, found.label_columns) == (("remark",), ("verdict",))
+    assert (found.spec.group_column, found.num_groups) == ("userId", 30)
+    assert found.dates == ("posted",)
+    assert found.other_labels == ("votes",)
+    flipped = [f"{'ab'[i % 2]},{sentence(i)}" for i in range(40)]
+    found = survey(table(tmp_path / "b.csv", "verdict,remark", flipped))
+    assert (found.input_columns, found.label_columns) == (("remark",), ("verdict",)), "whichever comes first"
+    rows = [f"{sentence(i)[:12]},{sentence(i)},{i % 3}" for i in range(60)]
+    found = survey(table(tmp_path / "c.csv", "title,review_text,stars", rows))
+    assert (found.input_columns, found.label_columns) == (("title", "review_text"), ("stars",))
+
+
+def test_groups_that_no_split_could_keep_whole_are_left_aside(tmp_path: Path) -> None:
+    # Each class is one speaker's: a test split without a speaker has none of the class.
+    rows = [f"{sentence(i)},{i % 3},s{i % 3}" for i in range(60)]
+    found = survey(table(tmp_path / "a.csv", "text,label,speaker", rows))
+    assert (found.spec.group_column, found.num_groups) == (None, None)
+    assert any("'speaker' looks like groups, but" in note for note in found.notes)
+    found = survey(str(tmp_path / "a.csv"), group_column="speaker")
+    assert found.spec.group_column == "speaker", "what somebody asks for is kept"
+    with pytest.raises(DataError, match="small enough|no sample of"):
+        try_split(found, suggest_task(found))
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "noted"),
+    [
+        (lambda i: i % 5, "classification", False),
+        (lambda i: i % 60, "classification", False),  # numbered from 0 without gaps
+        (lambda i: 18 + i % 60, "regression", True),
+        (lambda i: 1000 + 17 * i, "regression", False),
+    ],
+)
+def test_whole_numbers_are_classes_or_amounts(
+    tmp_path: Path, label: Callable[[int], int], kind: str, noted: bool
+) -> None:
+    rows = [f"{sentence(i)},{label(i)}" for i in range(300)]
+    found = survey(table(tmp_path / "a.csv", "text,target", rows))
+    assert found.kind == kind
+    assert any("--kind classification" in note for note in found.notes) == noted
+
+
+def test_splits_are_found_beside_the_data_and_in_any_column(tmp_path: Path) -> None:
+    rows = [f"{sentence(i)},{i % 2}" for i in range(40)]
+    path = table(tmp_path / "mails_train.csv", "text,label", rows)
+    held_out = table(tmp_path / "mails_test.csv", "text,label", [f"new {row}" for row in rows[:10]])
+    found = survey(path)
+    assert (found.spec.name, found.spec.test_data) == ("mails", held_out)
+    assert found.split_counts == {"train": 40, "test": 10}
+    assert survey(path, test_data=held_out).notes == (), "what was asked for is no finding"
+    table(tmp_path / "mails_test.csv", "words,mark", rows[:10])
+    found = survey(path)
+    assert (found.spec.test_data, found.split_counts) == (None, {})
+    assert any("cannot be used" in note for note in found.notes)
+    rows = [f"{sentence(i)},{i % 2},{('train', 'train', 'validation', 'test')[i // 2 % 4]}" for i in range(40)]
+    found = survey(table(tmp_path / "b.csv", "text,label,subset", rows))
+    assert (found.spec.split_column, sum(found.split_counts.values())) == ("subset", 40)
+
+
+def test_the_folder_that_holds_the_samples_is_found(tmp_path: Path) -> None:
+    def picture(path: Path, shade: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 4), (shade, 0, 0)).save(path)
+
+    for shade, name in enumerate(("train/a", "train/b", "test/a", "test/b")):
+        for index in range(4):
+            picture(tmp_path / "pets" / "unpacked" / "data" / name / f"{index}.png", 40 * shade + index)
+    (tmp_path / "pets" / "__MACOSX").mkdir()
+    inner = tmp_path / "pets" / "unpacked" / "data"
+    for place in (tmp_path / "pets", inner, inner / "train"):
+        found = survey(str(place))
+        assert (found.spec.data, found.split_counts) == (str(inner), {"train": 8, "test": 8})
+    assert survey(str(tmp_path / "pets")).spec.name == "pets"
+    table(tmp_path / "listed.csv", "file,label", [f"{i}.png,{'ab'[i % 2]}" for i in range(4)])
+    with pytest.raises(DataError, match=r"column 'file' must hold paths relative to .*, such as pets/"):
+        survey(str(tmp_path / "listed.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("pets.zip", "unzip .*pets.zip -d .*pets"),
+        ("pets.tar.gz", "tar xf"),
+        ("sheet.xlsx", "save the sheet as CSV"),
+        ("frame.pkl", "save it as Parquet"),
+        ("one.png", "is a single sample"),
+        ("nothing/", "neither folders nor images"),
+        ("flat/1.png", "1 samples and no folders"),
+        ("one/cat/1.png", "one class folder, 'cat'"),
+    ],
+)
+def test_what_has_to_be_done_first_is_said(tmp_path: Path, name: str, fix: str) -> None:
+    path = tmp_path / name
+    (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+    if not name.endswith("/"):
+        path.write_bytes(b"x")
+    with pytest.raises(DataError, match=fix):
+        survey(str(tmp_path / name.split("/")[0]))

@@ -207,6 +207,8 @@ def _kind(table: Table, labels: Sequence[str]) -> tuple[Kind, str | None]:
     is_numbered = bool(numbers) and min(numbers) in (0, 1) and max(numbers) - min(numbers) == len(numbers) - 1
     if len(numbers) <= _FEW or is_numbered:
         return kind, None
+    if len(numbers) > 0.5 * len(values[0]):
+        return "regression", None
     said = (
         f"{labels[0]!r} holds {len(numbers):,} different numbers, taken for amounts; --kind classification: for classes"
     )

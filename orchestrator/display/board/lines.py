@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
@@ -12,6 +13,10 @@ from orchestrator.display.words import clock, describe, measure
 from orchestrator.evaluated import Evaluated
 from orchestrator.plan import Plan
 from orchestrator.recorder import Row
+
+if TYPE_CHECKING:
+    from orchestrator.folder import SweepFolder
+    from orchestrator.study_facts import StudyFacts
 
 __all__ = ["LineBoard"]
 
@@ -38,6 +43,10 @@ class LineBoard(Board):
 
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+
+    def began(self, folder: SweepFolder, studies: Sequence[StudyFacts]) -> None:
+        if not self._quiet:
+            super().began(folder, studies)
 
     def run_finished(self, trial: Row, test: Row | None, evaluated: Evaluated | None) -> None:
         super().run_finished(trial, test, evaluated)

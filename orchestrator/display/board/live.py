@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -24,9 +23,6 @@ from orchestrator.plan import Plan
 from orchestrator.recorder import Row
 from orchestrator.spelling import spelled
 
-if TYPE_CHECKING:
-    from orchestrator.allocation import Race
-
 __all__ = ["LiveBoard"]
 
 _BAR: Final = 8
@@ -43,7 +39,7 @@ class LiveBoard(Board):
         self._console = console
         self._is_plain = console.options.ascii_only
         self._usage = Usage()
-        self._lock = threading.RLock()
+        self._held = ""
         self._live = Live(get_renderable=self.__rich__, console=console, refresh_per_second=2, transient=True)
 
     def shown(self) -> AbstractContextManager[object]:
@@ -52,32 +48,19 @@ class LiveBoard(Board):
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False, markup=False)
 
-    def past(self, trials: Sequence[Row]) -> None:
-        with self._lock:
-            super().past(trials)
-
-    def raced(self, race: Race) -> None:
-        with self._lock:
-            super().raced(race)
-
-    def run_started(self, run: Row) -> None:
-        with self._lock:
-            super().run_started(run)
-
-    def epoch(self, row: Row) -> None:
-        with self._lock:
-            super().epoch(row)
+    def held(self, resources: Mapping[str, tuple[float, float]], *, num_nodes: int) -> None:
+        parts = [f"{used:g} of {total:g} {name}" for name, (used, total) in resources.items()]
+        self._held = f"{', '.join(parts)} held on {num_nodes} node{'s' if num_nodes != 1 else ''}"
 
     def run_finished(self, trial: Row, test: Row | None, evaluated: Evaluated | None) -> None:
-        with self._lock:
-            super().run_finished(trial, test, evaluated)
+        super().run_finished(trial, test, evaluated)
         if trial["error"]:
             name = self.state.studies[trial["study"]].name
             self.say(f"{name} #{trial['number']} failed: {trial['error']}")
 
     def __rich__(self) -> RenderableType:
         """The board as it stands."""
-        with self._lock:
+        with self.state.lock:
             studies, num_hidden = self._visible()
             columns = self._columns(studies)
             standing, footer = self._standing(), [self._machine(), self._running()]
@@ -97,7 +80,8 @@ class LiveBoard(Board):
         return [studies[place] for place in shown], len(studies) - len(shown)
 
     def _columns(self, studies: Sequence[StudyState]) -> list[Column]:
-        columns = _columns(studies)
+        has_swatches = not (self._is_plain or self._console.no_color or self._console.color_system is None)
+        columns = _columns(studies, has_swatches=has_swatches)
         kept = kept_columns(columns, self._console.width)
         if kept[-1].cells and isinstance(kept[-1].cells[0], ProgressBar):
             spare = self._console.width - sum(column.width + 2 for column in kept)
@@ -118,7 +102,7 @@ class LiveBoard(Board):
         if room < _BAR:
             return Text(f"{before.rstrip()}:{after}", no_wrap=True, overflow="crop")
         line = Table.grid()
-        bar = ProgressBar(total=state.total or 1, completed=state.ended, width=min(_WIDEST_BAR, room))
+        bar = _bar(state.ended, state.total, "bold", width=min(_WIDEST_BAR, room))
         line.add_row(Text(before), bar, Text(after))
         return line
 
@@ -135,7 +119,8 @@ class LiveBoard(Board):
         parts = [f"{clock(state.elapsed_s)} so far"]
         if state.slots is not None:
             parts.append(f"{min(state.num_running, state.slots)} of {state.slots} slots busy")
-        if text := self._usage.text():
+        # What this machine does says little of a cluster.
+        if text := self._held or self._usage.text():
             parts.append(text)
         return f" {self._separated(parts)}"
 
@@ -160,7 +145,16 @@ def _interest(study: StudyState) -> tuple[bool, float]:
     return bool(study.running), study.best["val_score"] if study.best else float("-inf")
 
 
-def _columns(studies: Sequence[StudyState]) -> list[Column]:
+def _bar(ended: int, total: int, style: str, *, width: int) -> ProgressBar:
+    return ProgressBar(total=total or 1, completed=ended, width=width, complete_style=style, finished_style=style)
+
+
+def _name(study: StudyState, has_swatch: bool) -> Text:
+    """With the backbone's colour beside it: in it, yellow is unreadable on white and black on black."""
+    return Text.assemble(("■ ", study.color), study.name) if has_swatch else Text(study.name)
+
+
+def _columns(studies: Sequence[StudyState], *, has_swatches: bool) -> list[Column]:
     best = [study.best for study in studies]
 
     def of_best(value: Callable[[Row], str]) -> list[str]:
@@ -173,14 +167,11 @@ def _columns(studies: Sequence[StudyState]) -> list[Column]:
         return [str(study.num_ended(what)) for study in studies]
 
     failed = [Text(text, style="bold red" if text != "0" else "") for text in counted("failed")]
-    bars = [
-        ProgressBar(total=study.total or 1, completed=study.ended, width=_BAR, complete_style=study.color)
-        for study in studies
-    ]
+    bars = [_bar(study.ended, study.total, study.color, width=_BAR) for study in studies]
     stopped = any(study.counts["stopped"] for study in studies)
     reduced = any(study.plan.train_fracs for study in studies)
     return [
-        Column(header="backbone", cells=[Text(s.name, style=s.color) for s in studies], rank=0, justify="left"),
+        Column(header="backbone", cells=[_name(s, has_swatches) for s in studies], rank=0, justify="left"),
         Column(
             header=f"best\n{measure([trial for trial in best if trial is not None])}",
             cells=of_best(lambda trial: f"{trial['val_score']:.3f}"),

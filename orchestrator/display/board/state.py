@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +22,11 @@ __all__ = ["SweepState"]
 
 
 class SweepState:
-    """Of all studies, with the time left."""
+    """Of all studies, with the time left.
+
+    Whoever reads more than one thing of it from another thread holds `lock`. Nobody may print while holding it: a
+    live display has a lock of its own, under which it reads this.
+    """
 
     def __init__(self, plan: Plan) -> None:
         names = list(dict.fromkeys(study.backbone.name for study in plan.studies))
@@ -40,6 +45,8 @@ class SweepState:
         self.slots: int | None = None
         """Runs at a time; None before it is known."""
         self.has_begun = False
+        self.lock = threading.RLock()
+        self._num_started = 0
         self._pace = Pace(plan)
         self._created = time.perf_counter()
         self._races: dict[str, Race] = {}  # by the first of its studies
@@ -107,36 +114,47 @@ class SweepState:
 
     def resume(self, trials: Sequence[Row]) -> None:
         """Count runs that ended before this board was there."""
-        for trial in trials:
-            self.studies[trial["study"]].finish(trial)
-            self._learn(trial, (trial["finished_at"] - trial["started_at"]).total_seconds())
+        with self.lock:
+            for trial in trials:
+                self.studies[trial["study"]].finish(trial)
+                self._learn(trial, (trial["finished_at"] - trial["started_at"]).total_seconds())
 
     def start(self, run: Row) -> None:
-        self.has_begun = True
-        self.studies[run["study"]].start(run)
+        with self.lock:
+            self.has_begun = True
+            self._num_started += 1
+            self.studies[run["study"]].start(run, is_first=self._num_started <= (self.slots or 1))
 
     def epoch(self, row: Row) -> RunningRun | None:
         """Returns the run that completed it, if it is under way."""
-        run = self.studies[row["study"]].running.get(row["number"])
-        if run is not None:
-            run.epoch = max(run.epoch, row["epoch"])
-        return run
+        with self.lock:
+            run = self.studies[row["study"]].running.get(row["number"])
+            if run is not None:
+                run.epoch = max(run.epoch, row["epoch"])
+                run.epochs_s += (row["train_s"] or 0.0) + (row["eval_s"] or 0.0)
+            return run
 
     def finish(self, trial: Row) -> None:
-        self.has_begun = True
-        run = self.studies[trial["study"]].finish(trial)
-        self._learn(trial, trial["duration_s"] if run is None else run.spent_s)
+        with self.lock:
+            self.has_begun = True
+            run = self.studies[trial["study"]].finish(trial)
+            if run is not None and run.is_first and run.epochs_s:
+                # Its duration tells of its worker's start.
+                self._learn({**trial, "duration_s": run.epochs_s}, run.epochs_s)
+            else:
+                self._learn(trial, trial["duration_s"] if run is None else run.spent_s)
 
     def raced(self, race: Race) -> list[str]:
         """Follow a race. Returns what there is to say of it, once."""
-        self._races[race.studies[0]] = race
-        for key in race.studies:
-            study = self.studies[key]
-            is_in = key in race.running
-            is_granted = is_in and race.outcome is None
-            study.num_trials = race.granted[key] if is_granted else study.num_searched
-            study.is_confirmed = is_in and race.outcome != "failed"
-        self._extra = sum(self._ungranted(race) for race in self._races.values())
+        with self.lock:
+            self._races[race.studies[0]] = race
+            for key in race.studies:
+                study = self.studies[key]
+                is_in = key in race.running
+                is_granted = is_in and race.outcome is None
+                study.num_trials = race.granted[key] if is_granted else study.num_searched
+                study.is_confirmed = is_in and race.outcome != "failed"
+            self._extra = sum(self._ungranted(race) for race in self._races.values())
         return self._once(self._race_news(race))
 
     def news(self, evaluated: Evaluated | None) -> list[str]:
@@ -148,10 +166,10 @@ class SweepState:
     def _learn(self, trial: Row, held_s: float) -> None:
         """
         Args:
-            held_s: what a slot was held for, the start of a worker included.
+            held_s: what a slot was held for.
         """
         kind = kind_of(trial["phase"], trial["train_frac"])
-        # What a confirmation is measured with comes after its duration; the first trials wait for their workers.
+        # What a confirmation is measured with comes after its duration.
         once = (trial["num_attempts"] or 1) == 1
         cost = held_s if kind == CONFIRMATION and once else trial["duration_s"]
         if cost is not None:

@@ -29,6 +29,10 @@ class RunningRun:
     max_epochs: int
     epoch: int = 0
     """The last one completed."""
+    is_first: bool = False
+    """On its worker, which it waits for: that takes seconds, and no later run does."""
+    epochs_s: float = 0.0
+    """Of training and validation alone."""
     since: float = field(default_factory=time.perf_counter)
     """When it was handed out, for the first time or again."""
 
@@ -81,9 +85,9 @@ class StudyState:
         """More than planned where an extended search chose anew, and confirms once more."""
         return self.ended + len(self.running) + sum(self.left.values())
 
-    def start(self, run: Row) -> None:
+    def start(self, run: Row, *, is_first: bool = False) -> None:
         kind = kind_of(run["phase"], run["train_frac"])
-        self.running[run["number"]] = RunningRun(run["number"], kind, run["config"]["max_epochs"])
+        self.running[run["number"]] = RunningRun(run["number"], kind, run["config"]["max_epochs"], is_first=is_first)
 
     def finish(self, trial: Row) -> RunningRun | None:
         """Returns what was known of the run while it was under way."""
