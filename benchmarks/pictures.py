@@ -12,7 +12,6 @@ import pty
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +29,13 @@ __all__ = ["main"]
 OUTPUT: Final = Path(__file__).parent / "pictures"
 MAX_BYTES: Final = 200_000
 WIDTH: Final = 1200
-VIEWS: Final = {"0 Ranking": 860, "1 All trials": 860, "2 Mean curves by backbone": 520, "3 Trials table": 620}
-"""Height of each view's picture."""
+VIEWS: Final = {
+    "0 Ranking": (1080, 4),
+    "1 All trials": (1080, 4),
+    "2 Mean curves by backbone": (760, 2),
+    "3 Trials table": (760, 0),
+}
+"""Height of the window for each view, in pixels, and how many charts are in it."""
 
 ASSISTANT: Final = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 """Key that MLflow's pages leave in a browser once they have opened their assistant, which they do once."""
@@ -40,7 +44,7 @@ COLUMNS: Final = 118
 REPORTS: Final[dict[str, dict[str, Any]]] = {
     "report": {"width": WIDTH, "height": 1500},
     "report_dark": {"width": WIDTH, "height": 1000, "color_scheme": "dark"},
-    "report_phone": {"width": 390, "height": 1400, "device_scale_factor": 2},
+    "report_phone": {"width": 390, "height": 844, "device_scale_factor": 2},
 }
 
 
@@ -64,16 +68,11 @@ def photograph(folder: SweepFolder, output: Path) -> list[Path]:
 
 
 def _view(browser: Browser, name: str, url: str, output: Path) -> Path:
-    from orchestrator.tracking.link import TABLE_VIEW
-
     file = output / f"mlflow_{name.replace(' ', '_').lower()}.png"
-    with _page(browser, width=1440, height=int(VIEWS[name] * 1.2)) as page:
-        if name == TABLE_VIEW:
-            page.goto(url)
-            page.wait_for_selector(".ag-row >> nth=5")
-        else:
-            open_comparison(page, url, num_charts=3)
-        page.wait_for_load_state("networkidle")
+    height, num_charts = VIEWS[name]
+    with _page(browser, width=1440, height=height) as page:
+        open_comparison(page, url, num_charts=num_charts)
+        page.locator(".ag-row").nth(3).wait_for()
         return _kept(page.screenshot(), file)
 
 
@@ -82,7 +81,6 @@ def _reports(browser: Browser, folder: SweepFolder, output: Path) -> Iterator[Pa
     for name, options in REPORTS.items():
         with _page(browser, **options) as page:
             page.goto(address)
-            page.wait_for_load_state("networkidle")
             yield _kept(page.screenshot(), output / f"{name}.png")
 
 
@@ -94,13 +92,10 @@ def _terminal(browser: Browser, folder: SweepFolder, output: Path) -> Path:
     command = ["rank", folder.sweep_id, "--storage", str(folder.path.parent)]
     shown = f"$ python -m orchestrator rank {folder.sweep_id}\n"
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(shown + _on_terminal(command)))
-    with tempfile.NamedTemporaryFile("w", suffix=".svg", encoding="utf-8") as drawing:
-        drawing.write(console.export_svg(title="orchestrator"))
-        drawing.flush()
-        with _page(browser, width=WIDTH, height=600) as page:
-            page.goto(Path(drawing.name).as_uri())
-            return _kept(page.locator("svg").first.screenshot(), output / "rank.png")
+    console.print(Text.from_ansi(shown + _on_terminal(command).rstrip()))
+    with _page(browser, width=WIDTH, height=600) as page:
+        page.set_content(f'<body style="margin: 0">{console.export_svg(title="orchestrator")}</body>')
+        return _kept(page.locator("svg").first.screenshot(), output / "rank.png")
 
 
 def _on_terminal(arguments: list[str]) -> str:
@@ -147,9 +142,12 @@ def _kept(png: bytes, file: Path) -> Path:
     if picture.width > WIDTH:
         size = (WIDTH, round(picture.height * WIDTH / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-    for colors in (256, 128, 64, 32, 16):
+    for colors in (None, 256, 128, 64, 32, 16):
         packed = io.BytesIO()
-        picture.quantize(colors, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+        # Not by how often a colour occurs: a dot in a backbone's colour would turn grey.
+        by_range = {"method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
+        fewer = picture if colors is None else picture.quantize(colors, **by_range)
+        fewer.save(packed, "PNG", optimize=True)
         if packed.tell() <= MAX_BYTES:
             file.write_bytes(packed.getvalue())
             return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -24,6 +25,13 @@ _LONGEST_S: Final = 3600.0
 
 _SHORT_S: Final = 1200.0
 """Estimate up to which more trials are suggested."""
+
+_START_S: Final = 20.0
+"""Until the first run has begun, and from the last one to the ranking."""
+
+_BEYOND_PLAN: Final = 1.5
+"""Times the plan's estimate: of what it knows nothing of, such as reading data and cores that share their memory. The
+quickstart takes 114 s on two cores, of which this foretells 100."""
 
 _SMALLER_PX: Final = 128
 _FEWER_TOKENS: Final = 128
@@ -148,10 +156,10 @@ def _sizes(task: TaskSpec, *, resize: bool) -> Iterator[_Size]:
         task = replace(task, max_length=_FEWER_TOKENS)
         yield _Size(task=task, is_cheap=True)
     for fewer, steps in _FEWER:
-        if task.num_train is not None and task.num_train >= fewer:
+        if task.num_train is not None and (task.num_train > fewer or steps < _STEPS):
             smaller = replace(
                 task,
-                num_train=fewer,
+                num_train=min(task.num_train, fewer),
                 num_val=_at_most(task.num_val, fewer // 2, _LEAST_VAL),
                 num_test=_at_most(task.num_test, fewer, _LEAST_TEST),
             )
@@ -163,7 +171,9 @@ def _at_most(number: int | None, wanted: int, least: int) -> int | None:
 
 
 def _seconds(planned: Plan, hardware: Hardware) -> float:
-    return math.inf if planned.compute_s is None else planned.compute_s / hardware.speed
+    if planned.compute_s is None:
+        return math.inf
+    return _START_S + _BEYOND_PLAN * planned.compute_s / hardware.speed
 
 
 def _mapping(size: _Size, backbones: Sequence[str], fixed: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,11 +210,12 @@ def _batch_size(num_train: int | None) -> int:
 
 
 def _head(planned: Plan, file: str, hardware: Hardware, found: Sequence[str]) -> list[str]:
+    command = f"python -m orchestrator sweep {shlex.quote(file)}"
     return [
         f"Which pretrained backbone adapts best to {planned.name}?",
         "",
-        f"  python -m orchestrator sweep {file}          {cost_text(planned, hardware)}",
-        f"  python -m orchestrator sweep {file} --plan   what it will do; starts nothing",
+        f"  {command}          {cost_text(planned, hardware)}",
+        f"  {command} --plan   what it will do; starts nothing",
         "",
         "Found in the data:",
         *(f"  {line}" for line in found),
@@ -255,6 +266,6 @@ def cost_text(planned: Plan, hardware: Hardware) -> str:
     if planned.compute_s is None:
         return "how long is not known until the backbones are built"
     if hardware.num_gpus:
-        alone = f"about {duration(planned.compute_s)} on one CPU core"
+        alone = f"about {duration(_seconds(planned, Hardware(num_cores=1)))} on one CPU core"
         return f"{alone}, and a small part of that on {replace(hardware, num_cores=0)}"
-    return f"about {duration(planned.compute_s / hardware.speed)} on {hardware}"
+    return f"about {duration(_seconds(planned, hardware))} on {hardware}"

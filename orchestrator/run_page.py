@@ -245,7 +245,7 @@ def _config(folder: SweepFolder) -> tuple[SweepConfig | None, str]:
     try:
         return load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"]), ""
     except ConfigError as error:
-        return None, one_line(f"{folder.config_file} cannot be read: {error}")
+        return None, one_line(f"the sweep's file cannot be read: {'; '.join(str(error).splitlines())}")
 
 
 def _of_number(table: pa.Table, number: int) -> Rows:

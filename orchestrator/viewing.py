@@ -62,7 +62,7 @@ def comparing(
             raise UsageError(
                 f"the comparison of {folder.sweep_id} is in your Databricks workspace, not on this machine"
             )
-        case "unknown":
+        case "unknown" | "database":
             check(uri)
         case "sqlite":
             path = sqlite_path(uri)

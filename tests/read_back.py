@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 __all__ = ["Held", "Sweep", "artifacts", "content", "experiment_tags", "held", "models"]
 
+_OWN_TAGS = ("orchestrator.linked", "mlflow.modelVersions")
+"""Of a model: they name what is another's in another store."""
+
 _IMAGE = re.compile(r"(images/.+)\+timestamp\+\d+\+[0-9a-f-]{36}")
 
 
@@ -90,7 +93,7 @@ def models(uri: str, sweep: Sweep) -> dict[str, dict[str, Any]]:
             "name": model.name,
             "status": str(model.status),
             "params": model.params,
-            "tags": {name: value for name, value in model.tags.items() if name != "orchestrator.linked"},
+            "tags": {name: value for name, value in model.tags.items() if name not in _OWN_TAGS},
             "metrics": sorted((m.key, m.value, m.dataset_name, m.dataset_digest) for m in model.metrics),
         }
         for model in found

@@ -42,6 +42,11 @@ class Block:
     text: str
     line: int
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether it loads what ``export`` has written."""
+        return "load_model(" in self.text
+
     def __str__(self) -> str:
         return f"{self.language or 'text'}-at-line-{self.line}"
 

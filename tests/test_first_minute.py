@@ -65,7 +65,8 @@ def test_one_board_is_redrawn_in_place(minute: Minute) -> None:
     assert len(boards) > 10
     for frame in boards:
         assert sum(line.split()[:3] == ["backbone", "val", "freeze"] for line in frame) == 1
-        assert [sum(line.startswith(f" {name} ") for line in frame) for name in ("test_resnet", "test_vit")] == [1, 1]
+        rows = [line.replace("■ ", "").split()[0] for line in frame if line]
+        assert (rows.count("test_resnet"), rows.count("test_vit")) == (1, 1)
     lines = [line for frame in boards for line in frame]
     for said in ("searching", "confirming", "CPU ", " of 10 runs", "1 of 1 slots busy", "now: test_", "epoch 2/2"):
         assert any(said in line for line in lines), said
@@ -104,8 +105,9 @@ def test_what_happened_is_shown_at_every_width(minute: Minute, width: int, env: 
     with plain.capture() as capture:
         plain.print(board)
     lines = capture.get().splitlines()
+    assert ("■" in lines[2]) == (not env)
     assert all(len(line) <= width for line in lines)
-    resnet, vit = (line.split() for line in lines[2:4])
+    resnet, vit = (line.replace("■ ", "").split() for line in lines[2:4])
     assert (resnet[0], vit[0]) == ("test_resnet", "test_vit")
     scores = [row["val_score"] for row in minute.folder.trials.read().to_pylist() if row["phase"] in ("random", "tpe")]
     assert f"{max(scores):.3f}" in (resnet[1], vit[1])

@@ -7,26 +7,22 @@ the reason; a command that is in neither place fails.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
 import signal
 import subprocess
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from mlflow_server import free_port
 from PIL import Image
-from readme_blocks import Command, of_line, scores, shell_commands, spans
+from readme_blocks import Block, Command, blocks, scores, shell_commands, spans
+from readme_checks import CHECKED_ONLY, check, ci, parse_ours
 from shell import Done, Shell
 
-from orchestrator.cli.app import app
 from orchestrator.folder import list_sweeps
 
 pytestmark = [
@@ -43,7 +39,7 @@ SHORT = {
     "budget": {"trials": 2, "random_trials": 2, "max_epochs": 1, "grace_epochs": 1},
     "confirmation.seeds": 2,
     "evaluation": None,
-    "resources.gpus_per_trial": 0,
+    "resources": {"gpus_per_trial": 0, "max_concurrent": 1},  # a worker takes seconds of a CPU to load
 }
 """Of the sweep that is run for real."""
 
@@ -56,20 +52,6 @@ FEW_SAMPLES = ["--num-train", "40", "--num-val", "20", "--num-test", "20", "--ma
 
 SLOW = ("orchestrator report", "orchestrator resume", "orchestrator doctor", "orchestrator ui", "orchestrator export")
 """Where a block of the README runs one of these, its options are all that is checked of it in running text."""
-
-CHECKED_ONLY = {
-    "pip install": "changes this very environment: .ci/run runs these lines in one of its own",
-    "pytest": "these are the tests: .ci/run runs that line",
-    "benchmarks": "minutes each: tests/benchmarks runs them small",
-    "ray up": "starts machines: tests/cluster does it on made-up ones, and on AWS it costs money",
-    "ray down": "ends the machines of ray up",
-    "ray exec": "needs the machines of ray up; the command that it runs there is checked as one of ours",
-    "ray rsync-up": "needs the machines of ray up",
-    "ray dashboard": "needs the machines of ray up",
-    "ray job": "needs the machines of ray up",
-    "ray start": "makes this machine a node of somebody's cluster",
-}
-"""What is not run, and why; names, files and options are checked."""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +67,7 @@ def shell(new_shell: Callable[[str], Shell], repository: Path) -> Shell:
             Image.fromarray(pixels).save(made.folder / "flowers" / name / f"{index}.png")
     for file in repository.glob("cluster*.yaml"):
         shutil.copy(file, made.folder)
+    shutil.copy(made.folder / "flowers" / FLOWERS[0] / "0.png", made.folder / "photo.png")
     (made.folder / "scores.csv").write_text(scores(), encoding="utf-8")
     return made
 
@@ -114,6 +97,18 @@ def extended(shell: Shell, swept: Done) -> Done:
     return shell.run("sweep", "--extend", _newest(shell), "--set", MORE, "-q")
 
 
+@pytest.fixture(scope="module")
+def exported(shell: Shell, swept: Done) -> Done:
+    """The README's ``export`` of a model into a folder."""
+    assert swept.code == 0, swept.err
+    [command] = [command for command in shell_commands() if _is_export_to_a_folder(command)]
+    return shell.run("export", *_filled(command, shell))
+
+
+def _is_export_to_a_folder(command: Command) -> bool:
+    return command.key == "orchestrator export" and "--output" in command.arguments
+
+
 def _newest(shell: Shell) -> str:
     return next(found.path.name for found in list_sweeps(shell.storage))
 
@@ -127,11 +122,11 @@ def test_command(command: Command, request: pytest.FixtureRequest, repository: P
     kind = command.key.split()[0]
     shown = shell_commands()
     if command.key in CHECKED_ONLY:
-        _check(command, repository)
+        check(command, repository)
     elif command.key in SLOW and command not in shown and command.key in {other.key for other in shown}:
-        _parse_ours(command)
+        parse_ours(command)
     elif kind == "orchestrator":
-        _run_ours(command, request)
+        _run_ours(command, request, repository)
     elif kind == "trainables":
         _run_alone(command, request.getfixturevalue("shell"))
     elif kind.startswith("("):
@@ -140,7 +135,7 @@ def test_command(command: Command, request: pytest.FixtureRequest, repository: P
         pytest.fail(f"`{command}` is neither run nor in CHECKED_ONLY: teach this test how, or say there why not")
 
 
-def _run_ours(command: Command, request: pytest.FixtureRequest) -> None:
+def _run_ours(command: Command, request: pytest.FixtureRequest, repository: Path) -> None:
     shell: Shell = request.getfixturevalue("shell")
     sub = command.key.split()[-1]
     if sub in ("backbones", "schema"):
@@ -151,6 +146,7 @@ def _run_ours(command: Command, request: pytest.FixtureRequest) -> None:
         if _is_sweep_of_a_file(command):
             _sweep(request)
         elif sub != "init":
+            assert command.arguments or command.text in ci(repository)
             # The default sweep is run by .ci/run; others differ from the one above in their options alone.
             only = ["--plan"] if sub == "sweep" and "--print-config" not in command.arguments else []
             _succeeded(shell.here(sub, *_filled(command, shell), *(o for o in only if o not in command.arguments)))
@@ -158,10 +154,13 @@ def _run_ours(command: Command, request: pytest.FixtureRequest) -> None:
     _succeeded(request.getfixturevalue("swept"))
     if sub == "sweep":
         assert command.arguments[command.arguments.index("--set") + 1].startswith(MORE.partition("=")[0])
-        done = request.getfixturevalue("extended")
-        assert "3 trials" in _succeeded(done) or done.out
+        _succeeded(request.getfixturevalue("extended"))
+        more = len(shell.here("show", _newest(shell), "--json").document["runs"])
+        assert more > len(shell.here("show", BEFORE, "--json").document["runs"])
     elif sub == "ui":
         _serve(command, shell)
+    elif _is_export_to_a_folder(command):
+        _succeeded(request.getfixturevalue("exported"))
     elif sub in ("resume", "doctor", "export"):
         _succeeded(shell.run(sub, *_filled(command, shell)))
     else:
@@ -226,58 +225,16 @@ def _run_in_bash(command: Command, shell: Shell) -> None:
     assert any(path.is_file() and path.stat().st_size for path in home.rglob("*")), "it is there to leave a file"
 
 
-def _check(command: Command, repository: Path) -> None:
-    """As far as can be without doing it."""
-    words = [word for word in command.arguments if word != "..."]
-    if command.key.startswith("ray "):
-        _parse_ray(command, words)
-        for inner in words:
-            if "python -m orchestrator" in inner:
-                _parse_ours(next(c for c in of_line(inner) if c.key.startswith("orchestrator ")))
-    elif command.key == "benchmarks":
-        assert importlib.util.find_spec(command.words[2]) is not None
-    elif command.key == "pytest":
-        for path in (word for word in words if "/" in word):
-            assert (repository / path).exists(), path
-        assert words != ["-n", "2"] or command.text in _ci(repository)
-    else:
-        _check_install(command, words, repository)
-
-
-def _check_install(command: Command, words: list[str], repository: Path) -> None:
-    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for word in words:
-        for extra in filter(None, ",".join(re.findall(r"\[([\w,]+)\]", word)).split(",")):
-            assert extra in project["optional-dependencies"], extra
-        if word.endswith(".txt"):
-            assert (repository / word).is_file(), word
-    if command in shell_commands() or "==" in command.text:
-        assert command.text.replace("'", "") in _ci(repository), "what a newcomer types first is what .ci/run runs"
-
-
-def _ci(repository: Path) -> str:
-    return (repository / ".ci" / "run").read_text(encoding="utf-8").replace(" -q", "").replace("'", "")
-
-
-def _parse_ray(command: Command, words: list[str]) -> None:
-    from ray.scripts.scripts import cli
-
-    name = command.words[1]
-    known = cli.commands[name]
-    if name == "job":
-        known, name = known.commands[words[0]], words[0]
-        words = words[1:]
-    if words:
-        known.make_context(name, [word.replace("HEAD", "10.0.0.1") for word in words])
-
-
-def _parse_ours(command: Command) -> None:
-    group: Any = typer.main.get_command(app)
-    sub = command.key.split()[-1]
-    group.commands[sub].make_context(sub, list(command.arguments))
-
-
 def test_nothing_is_excused_that_is_not_there() -> None:
     there = {command.key for command in [*shell_commands(), *spans()]}
     idle = set(CHECKED_ONLY) - there
     assert idle == set(), "the README has these no more: take them off the table"
+
+
+@pytest.mark.parametrize("block", [b for b in blocks("python") if b.needs_model], ids=str)
+def test_python_with_an_exported_model(
+    block: Block, shell: Shell, exported: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _succeeded(exported)
+    monkeypatch.chdir(shell.folder)
+    exec(compile(block.text, f"README.md:{block.line}", "exec"), {"__name__": "readme"})

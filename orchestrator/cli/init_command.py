@@ -144,6 +144,7 @@ def _document(file: Path, made: FirstSweep, lines: list[str]) -> dict[str, Any]:
         "task": asdict(made.config.tasks[0]),
         "backbones": list(made.config.backbones),
         "left_out": [{"backbone": offer.name, "why": offer.why_not} for offer in made.left_out],
+        "missing": [{"backbone": offer.name, "why": offer.why_not} for offer in made.missing],
         "runs": made.plan.runs,
         "compute_s": made.plan.compute_s,
     }

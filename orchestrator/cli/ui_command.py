@@ -15,6 +15,7 @@ import typer
 from orchestrator.cli.options import AsJson, Storage, TrackingUri, Verbose, stderr
 
 if TYPE_CHECKING:
+    from orchestrator.folder import SweepFolder
     from orchestrator.tracking.pages import TaskPages
     from orchestrator.tracking.server import Served
     from orchestrator.viewing import Comparison
@@ -74,7 +75,7 @@ def ui(
 
 
 @contextlib.contextmanager
-def _studies(folder: Any, *, shown: bool) -> Iterator[Served | None]:
+def _studies(folder: SweepFolder, *, shown: bool) -> Iterator[Served | None]:
     from orchestrator.dashboard import dashboard
     from orchestrator.tracking.server import free_port
 

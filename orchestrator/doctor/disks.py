@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from orchestrator.errors import EnvironmentUnusable, UsageError
 __all__ = ["disk", "ray_disk"]
 
 _GIB: Final = 2**30
+_FLOAT_BYTES: Final = 4
 _RAY_FULL: Final = 0.95
 """Ray takes no more objects on a disk that is fuller."""
 
@@ -32,14 +34,14 @@ def disk(subject: Subject) -> Iterator[Finding]:
         yield broken("disk", str(error), fix)
         return
     trials = _trials_at_a_time(subject)
-    needed = trials * _checkpoint_bytes(subject)
+    needed = _needed_bytes(subject, trials)
     try:
-        require_space(folder, needed, f"the checkpoints of {trials} trials at a time")
+        require_space(folder, needed, f"the checkpoints of {trials} trials at a time, and the networks that are kept,")
     except EnvironmentUnusable as error:
         yield broken("disk", str(error), fix)
         return
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-    enough = f", and checkpoints take about {needed / _GIB:.2g}" if needed else ""
+    enough = f", and checkpoints and kept networks take about {needed / _GIB:.2g}" if needed else ""
     yield ok("disk", f"{free / _GIB:.3g} GiB free for {folder}{enough}")
     expected, limit = _expected_cache(subject), cache_limit()
     if expected > limit:
@@ -54,14 +56,28 @@ def _trials_at_a_time(subject: Subject) -> int:
     return most if resources.max_concurrent == "auto" else min(most, resources.max_concurrent)
 
 
-def _checkpoint_bytes(subject: Subject) -> int:
-    """Of one trial of the largest backbone whose size is known without building it; 0 where no sweep is named."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Estimate:
+    """Of a study whose backbone has not been built."""
+
+    checkpoint_bytes: int
+    model_bytes: int
+
+
+def _needed_bytes(subject: Subject, trials: int) -> int:
+    """Of backbones whose size is known without building them; 0 where no sweep is named."""
+    from orchestrator.disk import sweep_bytes
     from trainables.catalog import lookup
     from trainables.checkpoint_file import checkpoint_bytes
 
-    if subject.sweep is None:
+    sweep = subject.sweep
+    if sweep is None:
         return 0
-    return checkpoint_bytes(max(lookup(name).num_params or 0 for name in subject.sweep.backbones), "adamw")
+    sizes = [lookup(name).num_params or 0 for name in sweep.backbones for _ in sweep.tasks]
+    studies = [
+        _Estimate(checkpoint_bytes=checkpoint_bytes(size, "adamw"), model_bytes=_FLOAT_BYTES * size) for size in sizes
+    ]
+    return sweep_bytes(studies, sweep.confirmation, trials)
 
 
 def _expected_cache(subject: Subject) -> float:

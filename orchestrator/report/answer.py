@@ -75,6 +75,7 @@ def _commands(study: StudyRecords, records: SweepRecords) -> Commands:
     trials = 2 * max(study.row["num_trials"], 1)
     export = f"python -m orchestrator export {sweep} --backbone {shlex.quote(study.backbone)}{task}"
     return Commands(
+        where="From the folder that sweeps/ lies in; elsewhere with --storage, which names the folder of the sweeps.",
         items=(
             *([("The trained network, as a folder", export)] if study.has_model else []),
             ("All runs side by side, in MLflow", f"python -m orchestrator ui {sweep}"),
@@ -82,7 +83,7 @@ def _commands(study: StudyRecords, records: SweepRecords) -> Commands:
                 "More trials, where that would tell more",
                 f"python -m orchestrator sweep --extend {sweep} --set budget.trials={trials}",
             ),
-        )
+        ),
     )
 
 
@@ -111,9 +112,9 @@ def _coverage(studies: Sequence[StudyRecords]) -> str:
     short = {name: f"{math.floor(100 * share + 1e-9)} %" for name, share in known.items() if share < 1}
     if not short:
         return "all that were planned"
-    if len(short) > _MOST_NAMED:
-        return f"of every backbone at least {math.floor(100 * min(known.values()) + 1e-9)} % of what was planned"
-    return f"of {listed([f'{name} {share}' for name, share in short.items()])} of what was planned"
+    if len(short) > _MOST_NAMED or len(set(short.values())) < len(short):
+        return f"of every backbone at least {math.floor(100 * min(known.values()) + 1e-9)} % of those planned"
+    return f"of {listed([f'{name} {share}' for name, share in short.items()])} of those planned"
 
 
 def not_measured(blocks: Iterable[Block], num_backbones: int) -> Card:

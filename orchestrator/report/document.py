@@ -140,6 +140,9 @@ class Commands:
     """Command lines, each with what it is for; a click takes a whole one."""
 
     items: tuple[tuple[str, str], ...]
+    where: str
+    """From where they work."""
+
     kind: str = "commands"
 
 

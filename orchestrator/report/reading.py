@@ -64,7 +64,7 @@ def read_sweep(folder: SweepFolder, ranking: Ranking, importances: Sequence[Impo
 def _sampled(config_yaml: str) -> dict[str, int]:
     """The counts of the section ``evaluation``; none where the file cannot be read, which is said in captions."""
     try:
-        section = (yaml.safe_load(config_yaml) or {}).get("evaluation", {})
+        section = (yaml.safe_load(config_yaml) or {}).get("evaluation") or {}
     except (yaml.YAMLError, AttributeError):
         return {}
     return {name: value for name, value in section.items() if isinstance(value, int)}
@@ -115,6 +115,7 @@ class _Reader:
             frozenset(number for study, number in gone if study == name) for gone in (self.superseded, self.fallen)
         )
         confirmed = {run["number"] for run in runs if run["phase"] == "confirmation" and run["state"] == "completed"}
+        has_model = any(self._keeps(name, number) for number in confirmed - out)
         confirmed -= out | fell
         epochs: dict[int, Rows] = defaultdict(list)
         for epoch in self.epochs.get(name, []):
@@ -141,7 +142,7 @@ class _Reader:
             superseded=out,
             collapsed=fell,
             sampled=self.sampled,
-            has_model=any(self._keeps(name, number) for number in confirmed),
+            has_model=has_model,
             attempts=_again(self.attempts.get(name, [])),
             importances=[i for i in self.importances if (i.task, i.backbone) == (row["task"], row["backbone"])],
             evaluated=StudyEvaluations(each=evaluated),

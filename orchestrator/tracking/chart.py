@@ -24,7 +24,7 @@ def ranking_charts(measured: Collection[str] | None) -> Sections:
         measured: metrics that every ranked backbone has; None before there is a ranking.
     """
     sections = {
-        "Score: 0 = chance, 1 = perfect": {
+        "adapt/score: 0 is chance, 1 is perfect": {
             "adapt/score": bar("adapt/score"),
             "final/test_score": bar("final/test_score"),
             "adapt/best": bar("adapt/best"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from orchestrator.tracking.inputs import data_inputs
 from orchestrator.tracking.metric import milliseconds, rounded
 from orchestrator.tracking.model_folder import write_model_folder
 from orchestrator.tracking.model_info import ModelInfo
-from orchestrator.tracking.naming import RUN_ID_TAG, SWEEP_ID_TAG
+from orchestrator.tracking.naming import RUN_ID_TAG
 from orchestrator.tracking.store import Store
 from orchestrator.tracking.stored_run import StoredRun
 
@@ -28,11 +28,14 @@ _MAX_TAG: Final = 5000
 _PARAMS: Final = ("freeze_depth", "tune_window", "learning_rate", "head_learning_rate", "batch_size", "seed")
 
 
-def write(store: Store, run: StoredRun, model: ModelInfo, sweep_id: str, dataset: DatasetInfo | None) -> str:
+def write(
+    store: Store, run: StoredRun, model: ModelInfo, source: Mapping[str, str], dataset: DatasetInfo | None
+) -> str:
     """Have MLflow hold this network, and no other one of this sweep, backbone and task.
 
     Args:
         run: the backbone's summary run, which the model becomes an output of.
+        source: tags that say which sweep it is of, and who ran it.
         dataset: that its test score was measured on.
 
     Returns:
@@ -49,7 +52,7 @@ def write(store: Store, run: StoredRun, model: ModelInfo, sweep_id: str, dataset
         else:  # another network, or what a writer left that was cut off
             store.call("delete_logged_model", found.model_id)
     if current is None:
-        current = _create(store, run, model, sweep_id)
+        current = _create(store, run, model, source)
     if current.tags.get(_LINKED_TAG) != run.id:
         _link(store, run, current.model_id, model, dataset)
     return str(current.model_id)
@@ -81,11 +84,11 @@ def _is_whole(found: Any) -> bool:
     return str(getattr(found.status, "value", found.status)) == _READY
 
 
-def _create(store: Store, run: StoredRun, model: ModelInfo, sweep_id: str) -> Any:
+def _create(store: Store, run: StoredRun, model: ModelInfo, source: Mapping[str, str]) -> Any:
     facts = model.facts
     tags = {
+        **source,
         RUN_ID_TAG: run.run_id,
-        SWEEP_ID_TAG: sweep_id,
         WEIGHTS_TAG: facts.weights_digest,
         "orchestrator.backbone": model.backbone,
         "orchestrator.confirmation": str(model.number),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from orchestrator.tracking.store import Store
 
 __all__ = ["Registered", "add_to_registry"]
 
+_VERSIONS_TAG: Final = "mlflow.modelVersions"
 LATEST_ALIAS: Final = "latest-sweep"
 _MAX_TEXT: Final = 5000
 
@@ -103,4 +105,8 @@ def _create(store: Store, sweep_id: str, model: ModelInfo, name: str, model_id: 
             "num_test": str(facts.num_test),
         },
     )
+    known = json.loads(logged.tags.get(_VERSIONS_TAG, "[]"))
+    mine = {"name": name, "version": int(version.version)}
+    # What MLflow's own way of registering leaves on the model: its page lists the versions from it.
+    store.call("set_logged_model_tags", model_id, {_VERSIONS_TAG: json.dumps([*known, mine])})
     return int(version.version)

@@ -133,12 +133,13 @@ class SweepWriter:
 
     def _write_models(self) -> None:
         """Last of all, as networks are large: what time does not suffice for is for `replay`."""
+        source = naming.source_tags(self._info)
         for (name, backbone), model in self._models.items():
             with self._refusals.one(f"model of {backbone} on {name}", file=True):
                 run = self._task(name).runs.get(naming.model_run_id(self._info.sweep_id, name, backbone))
                 if run is None:
                     raise RefusedError("its backbone has no summary run")
-                logged_model.write(self._store, run, model, self._info.sweep_id, self._datasets.get(name))
+                logged_model.write(self._store, run, model, source, self._datasets.get(name))
 
     def _open_task(self, name: str) -> None:
         info = self._info

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from twin import NUM_BLOCKS, Twin, small_config
 
 from orchestrator.cli import main
@@ -40,7 +41,7 @@ def leave_evaluation(request: RunRequest) -> None:
     summary = {"class_names": ["a", "b"], "confusion": [[4, 0], [1, 3]], "notes": ["no meter"], "failures": []}
     files.pictures.mkdir(parents=True)
     files.summary.parent.mkdir(exist_ok=True)
-    (files.pictures / "saliency.png").write_bytes(b"png")
+    Image.new("L", (1, 1)).save(files.pictures / "saliency.png")
     (files.pictures / "captions.json").write_text(json.dumps({"saliency": "where it looked"}))
     files.summary.write_text(json.dumps(summary))
     files.measures.write_text(json.dumps(rows))

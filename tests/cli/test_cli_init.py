@@ -118,6 +118,22 @@ def test_what_cannot_be_had_is_a_comment_that_says_why(
         assert first.text.count("is out of reach") == kept
 
 
+@pytest.mark.usefixtures("alone")
+def test_weights_that_are_on_this_machine_are_ranked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = tmp_path / "torch" / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    for name in ("resnet18-f37072fd", "vgg16-397923af", "mobilenet_v2-b0353104", "mobilenet_v3_small-047dcff4"):
+        (checkpoints / f"{name}.pth").touch()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    first = made(IMAGES, tmp_path)
+    usual, control = first.config.backbones[:3], first.config.backbones[-1]
+    assert usual == DEFAULT_BACKBONES["image"][:3]
+    assert control.endswith("@random")
+    # The smallest two others: lite2 comes as a package.
+    assert first.config.backbones[3:-1] == ("torchvision/mobilenet_v2", "timm/tf_efficientnet_lite2")
+    assert first.left_out == ()
+
+
 def test_sizes_are_explicit_and_add_up(tmp_path: Path) -> None:
     [task] = made(IMAGES, tmp_path).config.tasks
     assert (task.num_train, task.num_val, task.num_test) == (640, 160, 200)
@@ -135,8 +151,8 @@ def test_sizes_are_explicit_and_add_up(tmp_path: Path) -> None:
 def test_the_sweep_ends_within_the_hour(tmp_path: Path) -> None:
     first = made(Found(num_samples=60_000), tmp_path)
     [task] = first.config.tasks
-    assert (task.num_train, task.num_val, task.image_size) == (1000, 500, 128)
-    assert re.search(r"num_train: 1000 +# of 38,400, to begin with; null takes all", first.text)
+    assert (task.num_train, task.num_val, task.num_test, task.image_size) == (500, 250, 500, 128)
+    assert re.search(r"num_train: 500 +# of 38,400, to begin with; null takes all", first.text)
     assert re.search(r"image_size: 128 +# pixels, to be quick; left out, each checkpoint's own", first.text)
     assert first.config.evaluation is not None
     assert first.config.evaluation.num_attacked == 0
@@ -234,7 +250,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 GOLDEN = """\
 # Which pretrained backbone adapts best to mails?
 #
-#   python -m orchestrator sweep mails.yaml          about 2.8 min on 2 CPU cores
+#   python -m orchestrator sweep mails.yaml          about 4.6 min on 2 CPU cores
 #   python -m orchestrator sweep mails.yaml --plan   what it will do; starts nothing
 #
 # Found in the data:

@@ -171,8 +171,7 @@ class TestPage:
         folder.config_file.write_text("name: [\n")
         code, out, err = run("show", "--trial", "1", "--storage", str(folder.path.parent))
         assert (code, err) == (0, "")
-        assert "not possible: " in out
-        assert f"{folder.config_file} cannot be read" in out
+        assert f"not possible: the sweep's file cannot be read: {folder.config_file}:" in out
         assert "val accuracy" in out
 
 

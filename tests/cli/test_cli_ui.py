@@ -50,6 +50,7 @@ def test_a_sweep_that_never_reached_mlflow(stored: Path, run: Run, tmp_path: Pat
         ("http://127.0.0.1:1", 4, "must answer"),
         ("file:./mlruns", 2, "mlflow migrate-filestore"),
         ("databricks", 2, "Databricks workspace"),
+        ("postgresql://me:***@h/db", 2, "was not kept with the sweep"),
     ],
 )
 def test_what_cannot_be_served(stored: Path, run: Run, uri: str, code: int, said: str) -> None:

@@ -47,7 +47,7 @@ def test_a_driver_killed_at_random_moments_leaves_everything_once(store_uri: str
         assert tags["orchestrator.attempts"] == str(num_attempts)
         assert tags.get("orchestrator.cause") == ("resumed" if num_attempts > 1 else None)
     recorded = ledger.recorded()
-    changes = {"trials": recorded.trials, "attempts": recorded.attempts, "more": {}}
+    changes = {"trials": recorded.trials, "attempts": recorded.attempts}
     assert write_again(KILLED, elsewhere, tmp_path / "files", **changes).complete
     assert without_times(held(elsewhere, KILLED)) == without_times(runs), "replayed records say the same"
 

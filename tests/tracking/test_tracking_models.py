@@ -62,6 +62,7 @@ def test_each_network_is_there_once_and_whole(store_uri: str, tmp_path: Path) ->
     }
     [model] = [model for model in found if model.tags["orchestrator.backbone"] == FIRST]
     assert model.params["freeze_depth"] == "2"
+    assert (model.tags["mlflow.user"], model.tags["orchestrator.sweep_id"]) == ("ada", SWEEP.sweep_id)
     data = SWEEP.dataset
     assert {(m.key, m.value, m.dataset_name, m.dataset_digest) for m in model.metrics} == {
         ("model/test_accuracy", 0.8, f"{data.name}-test", data.digest[:36]),
@@ -163,7 +164,9 @@ def require_registered_once(uri: str, tmp_path: Path, name: str) -> None:
     assert first is not None
     assert again is not None
     assert (first.uri, first.is_new, again.uri, again.is_new) == (f"models:/{name}/1", True, f"models:/{name}/1", False)
-    client, _ = held(uri)
+    client, found = held(uri)
+    [tag] = [model.tags["mlflow.modelVersions"] for model in found if "mlflow.modelVersions" in model.tags]
+    assert json.loads(tag) == [{"name": name, "version": 1}]
     [version] = client.search_model_versions(f"name = '{name}'")
     assert version.tags["test_accuracy"] == "0.8"
     assert version.tags["orchestrator.sweep_id"] == SWEEP.sweep_id

