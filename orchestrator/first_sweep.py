@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -26,6 +27,7 @@ _LONGEST_S: Final = 3600.0
 _SHORT_S: Final = 1200.0
 """Estimate up to which more trials are suggested."""
 
+_WIDTH: Final = 106
 _START_S: Final = 20.0
 """Until the first run has begun, and from the last one to the ranking."""
 
@@ -218,7 +220,7 @@ def _head(planned: Plan, file: str, hardware: Hardware, found: Sequence[str]) ->
         f"  {command} --plan   what it will do; starts nothing",
         "",
         "Found in the data:",
-        *(f"  {line}" for line in found),
+        *(part for line in found for part in textwrap.wrap(f"  {line}", _WIDTH, subsequent_indent=" " * 14)),
     ]
 
 

@@ -78,6 +78,8 @@ def _depth(facts: ModelFacts) -> str:
         return f"All {facts.num_blocks} blocks are as pretrained; the head alone was trained (a linear probe)."
     if depth == 0:
         return f"All {facts.num_blocks} blocks and the head were tuned."
+    if depth == 1:
+        return f"The first of {facts.num_blocks} blocks is as pretrained; the others and the head were tuned."
     return f"The first {depth} of {facts.num_blocks} blocks are as pretrained; the others and the head were tuned."
 
 

@@ -58,9 +58,14 @@ def _list(folder: SweepFolder, backbone: str | None, task: str | None, *, failed
     console = stdout()
     print_runs(state, runs, console)
     print_attempts(begun, console)
-    if one := next(iter([*runs, *begun]), None):
-        name = shlex.quote(one["study"].partition(":")[2])
-        print(f"one in full: {command_on(folder, 'show')} --trial {one['number']} --backbone {name}")
+    one = next(iter([*runs, *begun]), None)
+    if one is None:
+        print("no run failed" if failed else "no run of these was begun")
+        return 0
+    of_task, _, name = one["study"].partition(":")
+    several = f" --task {of_task}" if len(folder.read_facts().get("tasks", ())) > 1 else ""
+    example = f"--trial {one['number']} --backbone {shlex.quote(name)}{several}"
+    print(f"one in full: {command_on(folder, 'show')} {example}")
     return 0
 
 

@@ -317,6 +317,11 @@ class TestList:
         assert "mine: interrupted, 16 of 16 runs, 2 failed" in out
         assert "failed: #5 tf_efficientnet_lite0@pypi, #5 tf_efficientnet_lite0@random: diverged: train loss" in out
 
+    def test_nothing_to_list_is_said(self, under_way: Twin, stored: Path, run: Run) -> None:
+        [begun] = stored.glob("begun-*")
+        assert "no run of these was begun" in run("show", str(begun))[1]
+        assert "no run failed" in run("show", str(under_way.folder.path), "--failed")[1]
+
     def test_filters(self, folder: SweepFolder, run: Run, run_json: Callable[..., Any]) -> None:
         storage = ("--storage", str(folder.path.parent))
         assert {row["state"] for row in run_json("show", "--failed", *storage)["runs"]} == {"failed"}

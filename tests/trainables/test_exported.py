@@ -162,6 +162,12 @@ class TestImages:
             saved(tmp_path / "m", finetuner)
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_linear_probe_and_a_window(self, tmp_path: Path) -> None:
+        for name, options in (("probe", {"freeze_depth": 7}), ("window", {"tune_window": (2, 4)})):
+            finetuner = tuned("timm/test_vit@random", DIGITS, **options)
+            saved(tmp_path / name, finetuner)
+            require_same(tmp_path / name, finetuner)
+
     def test_a_folder_of_photographs(self, image_folder: Path, tmp_path: Path) -> None:
         finetuner = tuned("timm/test_vit@random", TaskSpec(name="t", data=str(image_folder), num_val=6), freeze_depth=1)
         saved(tmp_path / "m", finetuner)

@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from trainables.config import Kind, TaskSpec
 from trainables.data.profile import Column, profiles
-from trainables.data.sources.columns import LABEL_NAMES, MEDIA_NAMES, PAIR_NAMES, ROW_NUMBERS, TEXT_NAMES, is_blank
+from trainables.data.sources.columns import (
+    LABEL_NAMES,
+    MEDIA_NAMES,
+    PAIR_NAMES,
+    ROW_NUMBERS,
+    TEXT_NAMES,
+    is_blank,
+    require_columns,
+)
 from trainables.data.sources.table import Table
 from trainables.data.sources.targets import guess_kind
 from trainables.errors import DataError
@@ -78,10 +86,11 @@ def find_roles(spec: TaskSpec, table: Table, *, guess_kind_too: bool) -> Roles:
         guess_kind_too: whether the kind of `spec` is to follow from the labels.
 
     Raises:
-        DataError: no column can be the input, or none the label.
+        DataError: a named column is missing, or no column can be the input, or none the label.
     """
+    named = {*spec.input_columns, *spec.label_columns, *(c for c in (spec.split_column, spec.group_column) if c)}
+    require_columns(table, sorted(named))
     columns = profiles(table)
-    named = {*spec.input_columns, *spec.label_columns, spec.split_column, spec.group_column}
     split = spec.split_column or next((c.name for c in columns if c.is_split and c.name not in named), None)
     free = [
         column

@@ -25,6 +25,7 @@ __all__ = [
     "find_columns",
     "is_blank",
     "part_of",
+    "require_columns",
 ]
 
 TEXT_NAMES: Final = (
@@ -67,7 +68,7 @@ def find_columns(spec: TaskSpec, table: Table, kind: Kind | None = None) -> Colu
         DataError: a named column is missing, or none can be told to be the input or the label.
     """
     named = [*spec.input_columns, *spec.label_columns, spec.split_column, spec.group_column]
-    _require(table, [name for name in named if name is not None])
+    require_columns(table, [name for name in named if name is not None])
     split = spec.split_column or _split_column(table, spec)
     taken = {*spec.input_columns, *spec.label_columns, split, spec.group_column}
     free = [column for column in table.columns if column not in taken and column.lower() not in ROW_NUMBERS]
@@ -85,7 +86,11 @@ def find_columns(spec: TaskSpec, table: Table, kind: Kind | None = None) -> Colu
     return Columns(inputs=inputs, labels=labels, modality=modality, split=split, group=spec.group_column)
 
 
-def _require(table: Table, names: Iterable[str]) -> None:
+def require_columns(table: Table, names: Iterable[str]) -> None:
+    """
+    Raises:
+        DataError: `table` lacks one of them.
+    """
     missing = [f"{name!r}{did_you_mean(name, table.columns)}" for name in names if name not in table.columns]
     if missing:
         raise DataError(f"{table.place} has no column {', no column '.join(missing)}; it has {_known(table)}")
