@@ -42,6 +42,7 @@ from trainables.catalog import lookup
 from trainables.config import TaskSpec
 from trainables.data import load_task
 from trainables.data.source import open_source
+from trainables.exported.facts import read_example_output
 
 pytestmark = [
     pytest.mark.slow,
@@ -464,8 +465,8 @@ def test_a_winner_that_is_loaded_back_scores_what_was_confirmed(whole: Whole, mo
         right = (model.predict(DataFrame({"image": files}))["label"] == labels).to_numpy()
         assert right.mean() == test["test_accuracy"]
         assert (right == np.unpackbits(np.frombuffer(test["correct"], np.uint8), count=test["num_test"])).all()
-        [kept] = (whole.folder.path / "models").glob(f"*/{number:05d}/example/output.json")
-        recorded = json.loads(kept.read_text())
+        kept = whole.folder.model_folder(whole.folder.study_indices()[f"{spec.name}:{backbone}"], number)
+        recorded = read_example_output(kept)
         answered = model.predict(model.input_example).to_dict("list")
         assert answered.pop("label") == recorded.pop("label")
         assert {name: [pytest.approx(value, rel=1e-4)] for name, (value,) in recorded.items()} == answered

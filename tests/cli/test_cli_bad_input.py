@@ -186,7 +186,7 @@ def test_a_disk_without_room(run: Run, here: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("orchestrator.disk.reserve_bytes", lambda total: 2**60)
     code, err = refused(run, here, TINY)
     assert code == 4
-    assert "the checkpoints of the trials that run at a time take an estimated" in err
+    assert "and the networks that are kept, take an estimated" in err
     assert "are free; free " in err
 
 
