@@ -15,9 +15,9 @@ from ray import tune
 
 from orchestrator.config import SweepConfig, sweep_from_mapping
 from orchestrator.folder import write_whole
-from orchestrator.plan import Plan
-from orchestrator.request import RunRequest
+from orchestrator.planning.plan import Plan
 from orchestrator.sweep import StudyFacts
+from orchestrator.workers.request import RunRequest
 
 __all__ = ["BACKBONES", "EmptyWorker", "empty_config", "empty_facts", "made_up_score"]
 

@@ -51,7 +51,9 @@ class _BoundGrid:
 
 def hand_out_in_order() -> None:
     """From now on, a space of this process is told which trial it draws for: only a `FixedGrid` takes that."""
-    from orchestrator.suggestion import History  # other benchmarks need depths alone, on machines without Optuna
+    from orchestrator.searching.suggestion import (
+        History,  # other benchmarks need depths alone, on machines without Optuna
+    )
 
     suggest = History.suggest
 

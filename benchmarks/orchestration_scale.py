@@ -110,7 +110,7 @@ def _ours(trials: int, num_slots: int, storage: Path, *, mlflow: bool) -> dict[s
     from orchestrator.config import resolved_yaml
     from orchestrator.display.board import make_board
     from orchestrator.folder import SweepFolder
-    from orchestrator.plan import plan
+    from orchestrator.planning.plan import plan
     from orchestrator.recorder import Recorder
     from orchestrator.sweep import run_studies
 

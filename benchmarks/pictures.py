@@ -51,12 +51,12 @@ REPORTS: Final[dict[str, dict[str, Any]]] = {
 
 def photograph(folder: SweepFolder, output: Path) -> list[Path]:
     """Make all of them. Returns the files."""
-    from orchestrator.config import load_sweep
+    from orchestrator.reopening import recorded_config
     from orchestrator.stores import tracking_uri
     from orchestrator.viewing import comparing
 
     output.mkdir(parents=True, exist_ok=True)
-    config = load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"])
+    config = recorded_config(folder)
     tasks = [task.name for task in config.tasks]
     made = []
     with launched() as browser:

@@ -27,7 +27,7 @@ from benchmarks.empty_trial import NUM_BLOCKS, empty_facts
 from benchmarks.machine import machine
 from orchestrator.config import SweepConfig, sweep_from_mapping
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import Plan, plan
+from orchestrator.planning.plan import Plan, plan
 
 __all__ = ["main", "make_up", "rank_it", "take_up"]
 
@@ -72,7 +72,7 @@ def make_up(storage: Path, trials: int, epochs: int) -> SweepFolder:
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     from orchestrator.config import resolved_yaml
-    from orchestrator.study import Study
+    from orchestrator.searching.study import Study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -18,7 +18,7 @@ from orchestrator.conduct import storage_folder, tracking_uri
 from orchestrator.config import SweepConfig, resolved_yaml, sweep_from_mapping
 from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import Plan, plan
+from orchestrator.planning.plan import Plan, plan
 from orchestrator.provenance import new_facts, study_facts, sweep_info
 from orchestrator.sweep import StudyFacts, run_sweep
 from orchestrator.tracking import Tracker

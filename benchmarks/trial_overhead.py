@@ -18,7 +18,7 @@ from benchmarks.machine import machine
 from orchestrator.cluster.connection import connect, slots
 from orchestrator.config import resolved_yaml
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.recorder import Recorder
 from orchestrator.sweep import run_studies
 

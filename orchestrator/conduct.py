@@ -16,10 +16,10 @@ from orchestrator.errors import one_line, redact
 from orchestrator.folder import FINISHED_AT, SweepFolder
 from orchestrator.guard import LowWater, require_lease
 from orchestrator.interrupt import Interrupted, ending_signals
-from orchestrator.kept import model_infos, remove_superseded_models
 from orchestrator.lease import Lease, lease
+from orchestrator.models.kept import model_infos, remove_superseded_models
 from orchestrator.overview import State, overview, resume_command
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.provenance import data_notes, datasets, new_facts, require_same, study_facts, sweep_info
 from orchestrator.ranking import Ranking, superseded
 from orchestrator.recorder import Listener

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from orchestrator.request import RunRequest, tuned_blocks
+from orchestrator.workers.request import RunRequest, tuned_blocks
 
 __all__ = ["OpenRun", "Row", "started_row", "trial_row"]
 

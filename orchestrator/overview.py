@@ -17,8 +17,8 @@ from orchestrator.folder import FINISHED_AT, SweepFolder
 from orchestrator.lease import holder_of
 from orchestrator.progress import StudyProgress, study_progress
 from orchestrator.records import RESUMED
-from orchestrator.request import study_key
 from orchestrator.results import one_thread
+from orchestrator.workers.request import study_key
 
 __all__ = ["Overview", "State", "command_on", "overview", "ranked_places", "resume_command", "retried_runs"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.allocation import Race, replay
 from orchestrator.ranking import Planned
 from orchestrator.ranking.confirmed import confirmed, was_extended
 from orchestrator.ranking.runs import REPEATS, Runs
 from orchestrator.ranking.study import read_runs
+from orchestrator.searching.allocation import Race, replay
 
 __all__ = ["StudyProgress", "planned_runs", "races", "study_progress"]
 

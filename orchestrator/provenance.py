@@ -15,7 +15,7 @@ from typing import Any, Final
 from orchestrator.config import SweepConfig, resolved_yaml
 from orchestrator.errors import EnvironmentUnusable, redact
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.sweep import StudyFacts
 from orchestrator.tracking import DatasetInfo, SweepInfo
 

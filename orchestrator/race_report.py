@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.allocation import CONFIDENCE, DROP_BELOW, EPS, Race, search_trials
 from orchestrator.progress import races
 from orchestrator.ranking import RaceEnd
+from orchestrator.searching.allocation import CONFIDENCE, DROP_BELOW, EPS, Race, search_trials
 
 __all__ = ["race_ends"]
 

@@ -18,8 +18,8 @@ from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
 from orchestrator.open_run import OpenRun, Row, started_row, trial_row
 from orchestrator.records import EPOCHS, RESUMED, USAGE, USED, AppendOnlyTable
-from orchestrator.request import RunRequest
-from orchestrator.unfinished import unfinished
+from orchestrator.runs.unfinished import unfinished
+from orchestrator.workers.request import RunRequest
 from trainables.checkpoint_file import read_checkpoint
 from trainables.watchdog import timeout_reason
 

@@ -97,8 +97,8 @@ ATTEMPTS = pa.schema(
 )
 
 USAGE = ("elapsed_s", "cpu_cores", "host_memory_mib", "gpu_memory_mib", "gpu_utilization")
-"""Columns of `EPOCHS` on what the worker took (`orchestrator.usage.Usage`), null where it did not measure it. The first
-is of the run so far, all attempts. In the facts of checkpoints by epoch, under `USED`."""
+"""Columns of `EPOCHS` on what the worker took (`orchestrator.workers.usage.Usage`), null where it did not measure it.
+The first is of the run so far, all attempts. In the facts of checkpoints by epoch, under `USED`."""
 
 USED = "usage"
 

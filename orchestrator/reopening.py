@@ -12,7 +12,7 @@ from orchestrator.errors import UsageError, shown
 from orchestrator.folder import FINISHED_AT, SweepFolder, write_whole
 from orchestrator.provenance import settings_of
 
-__all__ = ["extend", "grown", "reopen"]
+__all__ = ["extend", "grown", "recorded_config", "reopen"]
 
 _ABOUT_RESULTS: Final = "only resources.* may differ when a sweep goes on, as all else is part of what its results mean"
 _BEFORE: Final = "config_before"
@@ -38,7 +38,19 @@ def reopen(folder: SweepFolder, overrides: Sequence[str] = ()) -> SweepConfig:
             )
     _finish_extension(folder)
     _require_unchanged(folder)
-    return load_sweep(folder.config_file, [_stored(folder), *overrides])
+    return recorded_config(folder, overrides)
+
+
+def recorded_config(folder: SweepFolder, overrides: Sequence[str] = ()) -> SweepConfig:
+    """What a sweep's own file says, stored where the folder is now: it may have been moved.
+
+    Args:
+        overrides: as `load_sweep` takes them.
+
+    Raises:
+        ConfigError: a rule is broken.
+    """
+    return load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}", *overrides])
 
 
 def extend(folder: SweepFolder, overrides: Sequence[str]) -> SweepConfig:
@@ -52,7 +64,7 @@ def extend(folder: SweepFolder, overrides: Sequence[str]) -> SweepConfig:
         ConfigError: a rule is broken.
     """
     before = reopen(folder)
-    after = grown(before, load_sweep(folder.config_file, [_stored(folder), *overrides]))
+    after = grown(before, recorded_config(folder, overrides))
     facts = folder.read_facts()
     text = resolved_yaml(after, redacted=True)
     facts |= {_BEFORE: facts.get("config"), "config": text, "settings": settings_of(after)}
@@ -105,11 +117,6 @@ def _finish_extension(folder: SweepFolder) -> None:
     facts = folder.read_facts()
     if facts.get(_BEFORE) is not None and folder.config_file.read_text(encoding="utf-8") == facts[_BEFORE]:
         write_whole(folder.config_file, facts["config"])
-
-
-def _stored(folder: SweepFolder) -> str:
-    """Where the folder is now: it may have been moved."""
-    return f"storage={json.dumps(str(folder.path.parent))}"
 
 
 def _mapping(text: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.folder import SweepFolder
 from orchestrator.recorder import Recorder
-from orchestrator.request import RunRequest
-from orchestrator.study import Study
+from orchestrator.searching.study import Study
+from orchestrator.workers.request import RunRequest
 
 __all__ = ["take_over"]
 

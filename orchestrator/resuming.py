@@ -10,10 +10,10 @@ from orchestrator.conduct import Outcome, drive, resume_command
 from orchestrator.folder import SweepFolder
 from orchestrator.interrupt import ending_signals
 from orchestrator.lease import Lease, lease
-from orchestrator.ledger import require_sound
-from orchestrator.plan import Plan, plan
+from orchestrator.planning.plan import Plan, plan
 from orchestrator.provenance import code_changes, new_facts
 from orchestrator.reopening import extend, reopen
+from orchestrator.searching.ledger import require_sound
 from orchestrator.stores import tracking_uri
 from orchestrator.tracking import check
 

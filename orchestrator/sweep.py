@@ -16,11 +16,11 @@ from orchestrator.config import SweepConfig
 from orchestrator.disk import require_space, sweep_bytes
 from orchestrator.errors import EnvironmentUnusable, UsageError
 from orchestrator.folder import SweepFolder
-from orchestrator.packing import Demand
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.recorder import Listener, Recorder
 from orchestrator.study_facts import StudyFacts
 from orchestrator.watcher import Watcher
+from orchestrator.workers.packing import Demand
 
 __all__ = ["StudyFacts", "run_studies", "run_sweep"]
 
@@ -101,7 +101,7 @@ def run_sweep(
 
 def _inspect_here(config: SweepConfig, plan: Plan) -> list[dict[str, Any]]:
     """Build every backbone and read all data once, in this process."""
-    from orchestrator.inspection import forget, inspect_study
+    from orchestrator.workers.inspection import forget, inspect_study
 
     try:
         return [inspect_study(config, study.task, study.backbone.name) for study in plan.studies]
@@ -113,7 +113,7 @@ def _inspect_there(config: SweepConfig, plan: Plan, say: Callable[[str], None]) 
     """The same on the cluster's nodes."""
     import ray
 
-    from orchestrator.inspection import inspect_study
+    from orchestrator.workers.inspection import inspect_study
 
     task = ray.remote(num_cpus=config.resources.cpus_per_trial)(inspect_study)
     patience = Patience(need(config.resources, 0), say)
@@ -165,18 +165,18 @@ def run_studies(
     from ray import tune
     from threadpoolctl import threadpool_limits
 
-    from orchestrator.allocators import make_allocator
     from orchestrator.forgetting import ForgetEnded
     from orchestrator.interrupt import SafePoint, deferred_interrupts
-    from orchestrator.ledger import open_ledger, require_known
     from orchestrator.restoring import take_over
-    from orchestrator.scheduling import StudyScheduler
-    from orchestrator.search import StudySearcher
-    from orchestrator.study import Study
+    from orchestrator.searching.allocators import make_allocator
+    from orchestrator.searching.ledger import open_ledger, require_known
+    from orchestrator.searching.scheduling import StudyScheduler
+    from orchestrator.searching.searcher import StudySearcher
+    from orchestrator.searching.study import Study
 
     watcher = watcher or Watcher()
     if worker is None:
-        from orchestrator.worker import FinetuneWorker as worker  # noqa: N813 - torch is loaded for it alone
+        from orchestrator.workers.worker import FinetuneWorker as worker  # noqa: N813 - torch is loaded for it alone
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # It logs the traceback of every failed trial, which is in the trial's record and in `runs/`.

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.allocation import Race
     from orchestrator.folder import SweepFolder
+    from orchestrator.searching.allocation import Race
     from orchestrator.study_facts import StudyFacts
 
 __all__ = ["Watcher"]

@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 from twin import epoch_result, leave_test
 
-from orchestrator.request import RunRequest
+from orchestrator.workers.request import RunRequest
 
 __all__ = ["QuickWorker"]
 

@@ -6,8 +6,8 @@ import os
 import signal
 from typing import Any
 
-from orchestrator.request import RunRequest
-from orchestrator.worker import FinetuneWorker
+from orchestrator.workers.request import RunRequest
+from orchestrator.workers.worker import FinetuneWorker
 
 __all__ = ["KILLED", "RAISES_AT_ITS_START", "RAISES_IN_AN_EPOCH", "SabotagedWorker"]
 

@@ -21,9 +21,9 @@ from orchestrator.config import SweepConfig
 from orchestrator.display.board import Board, EventBoard, LineBoard, LiveBoard, make_board
 from orchestrator.display.board.usage import Usage
 from orchestrator.events import EventWriter
-from orchestrator.plan import plan
-from orchestrator.request import RunRequest
+from orchestrator.planning.plan import plan
 from orchestrator.spelling import survive
+from orchestrator.workers.request import RunRequest
 
 RANDOM, SEARCH, CONFIRMATION = ("random", 1.0), ("searched", 1.0), ("confirmation", 1.0)
 KEYS = {

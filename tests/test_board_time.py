@@ -13,13 +13,13 @@ from rich.console import Console
 from test_board import played
 from twin import small_config
 
-from orchestrator.allocation import Race
 from orchestrator.config import load_sweep
 from orchestrator.display.board import LineBoard
 from orchestrator.display.board.pace import Pace
 from orchestrator.display.board.state import SweepState
 from orchestrator.evaluated import Evaluated
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
+from orchestrator.searching.allocation import Race
 
 RANDOM, SEARCH, CONFIRMATION = ("random", 1.0), ("searched", 1.0), ("confirmation", 1.0)
 

@@ -16,7 +16,7 @@ from shell import Shell
 from orchestrator.config import load_sweep
 from orchestrator.display.board import LiveBoard
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 
 pytestmark = [
     pytest.mark.slow,

@@ -28,15 +28,18 @@ FORBIDDEN = {
         "optuna",
         "orchestrator",
     ),
-    "orchestrator.plan*": ("torch", "ray", "mlflow", "optuna"),
+    "orchestrator.planning*": ("torch", "ray", "mlflow", "optuna"),
     "orchestrator.config*": ("torch", "ray", "mlflow", "optuna"),
     "orchestrator.report*": ("torch", "ray", "mlflow", "optuna", "trainables"),
 }
 """Top-level packages that no module of the pattern imports, at its top or inside a function."""
 
 ALLOWED = {
-    "ray": (*("interrupt", "cluster.*", "doctor.ray_start", "sweep", "worker", "search", "scheduling", "forgetting"),),
-    "optuna": ("study", "suggestion", "thompson", "sweep", "importance", "ledger", "confirming"),
+    "ray": (
+        *("interrupt", "cluster.*", "doctor.ray_start", "sweep", "forgetting"),
+        *("workers.worker", "searching.searcher", "searching.scheduling"),
+    ),
+    "optuna": ("searching.*", "sweep", "importance"),
     "mlflow": ("tracking.*",),
 }
 """The only modules of `orchestrator` that import each of the three."""

@@ -10,18 +10,18 @@ from typing import Any
 
 import optuna
 
-from orchestrator.allocators import make_allocator
 from orchestrator.config import SweepConfig, sweep_from_mapping
 from orchestrator.folder import SweepFolder
-from orchestrator.ledger import open_ledger, require_known
-from orchestrator.plan import Plan, plan
+from orchestrator.planning.plan import Plan, plan
 from orchestrator.recorder import Listener, Recorder
-from orchestrator.request import RunRequest
 from orchestrator.restoring import take_over
-from orchestrator.scheduling import StudyScheduler
-from orchestrator.search import StudySearcher
-from orchestrator.study import Study
+from orchestrator.searching.allocators import make_allocator
+from orchestrator.searching.ledger import open_ledger, require_known
+from orchestrator.searching.scheduling import StudyScheduler
+from orchestrator.searching.searcher import StudySearcher
+from orchestrator.searching.study import Study
 from orchestrator.sweep import StudyFacts
+from orchestrator.workers.request import RunRequest
 from trainables.checkpoint_file import read_checkpoint, write_checkpoint
 from trainables.config import EpochMetrics
 

@@ -15,7 +15,7 @@ from benchmarks.chaos.processes import wait_until
 from benchmarks.chaos.victim import Victim
 from orchestrator.config import sweep_from_mapping
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 
 __all__ = ["Tally", "differences", "examine", "tally_of"]
 

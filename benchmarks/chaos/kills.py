@@ -17,7 +17,7 @@ from benchmarks.chaos.invariants import Tally, differences, examine
 from benchmarks.chaos.moments import Moment, in_order, moments, wait_for
 from benchmarks.chaos.victim import Driver, Victim, WorkerKind
 from orchestrator.config import sweep_from_mapping
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 
 __all__ = ["Killed", "kill_drivers", "small_sweep"]
 

@@ -25,11 +25,11 @@ def main() -> None:
         from benchmarks.chaos.made_up import MadeUpWorker
 
         # Neither the real worker nor the inspection, whose imports of torch are most of a short life.
-        _stand_in("orchestrator.worker", FinetuneWorker=MadeUpWorker)
-        _stand_in("orchestrator.inspection", inspect_study=_made_up_facts, forget=lambda: None)
+        _stand_in("orchestrator.workers.worker", FinetuneWorker=MadeUpWorker)
+        _stand_in("orchestrator.workers.inspection", inspect_study=_made_up_facts, forget=lambda: None)
     else:
         worker = importlib.import_module("benchmarks.chaos.real")
-        original = importlib.import_module("orchestrator.worker")
+        original = importlib.import_module("orchestrator.workers.worker")
         vars(original)["FinetuneWorker"] = {"real": worker.LoggedWorker, "sabotaged": worker.SabotagedWorker}[kind]
     from orchestrator.cli import run
 

@@ -22,7 +22,7 @@ from ray import tune
 from benchmarks.chaos.epoch_log import log_epoch
 from benchmarks.chaos.victim import EPOCH_S
 from orchestrator.folder import write_whole
-from orchestrator.request import RunRequest
+from orchestrator.workers.request import RunRequest
 from trainables.checkpoint_file import checkpoint_files, read_values, write_checkpoint
 from trainables.config import EpochMetrics
 

@@ -9,8 +9,8 @@ from enum import IntEnum
 
 from benchmarks.chaos.epoch_log import log_epoch
 from benchmarks.chaos.victim import EPOCH_S
-from orchestrator.request import RunRequest
-from orchestrator.worker import FinetuneWorker
+from orchestrator.workers.request import RunRequest
+from orchestrator.workers.worker import FinetuneWorker
 from trainables.config import EpochMetrics
 from trainables.errors import Diverged, InvalidConfig
 

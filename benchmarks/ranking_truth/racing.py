@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks.ranking_truth.course import Course
 from benchmarks.ranking_truth.model import Config
 from benchmarks.ranking_truth.tables import configuration, trials_table
-from orchestrator.allocation import Race, search_trials
 from orchestrator.ranking import choose
 from orchestrator.ranking.race import propose
 from orchestrator.ranking.study import read_runs
 from orchestrator.ranking.surface import embed
+from orchestrator.searching.allocation import Race, search_trials
 
 __all__ = ["confirm", "run_race", "step"]
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from benchmarks.ranking_truth.course import Course
 from benchmarks.ranking_truth.model import Config, Space
-from orchestrator.suggestion import History
+from orchestrator.searching.suggestion import History
 
 __all__ = ["search"]
 

@@ -101,7 +101,7 @@ def validate(
     """Check a sweep file or a cluster file and report everything that is wrong with it."""
     from orchestrator.cluster.config_file import check_cluster_file, is_cluster_file, summary
     from orchestrator.config import load_sweep
-    from orchestrator.plan import plan
+    from orchestrator.planning.plan import plan
 
     if not overrides and is_cluster_file(file):
         found = summary(check_cluster_file(file))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from orchestrator.cli.options import AsJson, Storage, TrackingUri, Verbose, prin
 from orchestrator.errors import redact
 
 if TYPE_CHECKING:
-    from orchestrator.export import Exported
+    from orchestrator.models.export import Exported
 
 __all__ = ["export"]
 
@@ -43,14 +42,14 @@ def export(
     """
     from orchestrator.conduct import republish
     from orchestrator.conduct import tracking_uri as configured_uri
-    from orchestrator.config import load_sweep
-    from orchestrator.export import Exported, choose_model, default_output, export_model, register_model
     from orchestrator.folder import find_sweep
+    from orchestrator.models.export import Exported, choose_model, default_output, export_model, register_model
+    from orchestrator.reopening import recorded_config
     from orchestrator.results import rank_sweep
 
     folder = find_sweep(sweep, storage)
     model = choose_model(folder, rank_sweep(folder).table, backbone, task)
-    config = load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"])
+    config = recorded_config(folder)
     uri = tracking_uri or configured_uri(config)
     path = registered = None
     if output is not None or register is None:

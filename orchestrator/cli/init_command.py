@@ -13,7 +13,7 @@ import typer
 from orchestrator.cli.options import AsJson, Quiet, Verbose, print_json, stderr
 
 if TYPE_CHECKING:
-    from orchestrator.first_sweep import FirstSweep
+    from orchestrator.init.first_sweep import FirstSweep
     from trainables.data.survey import Survey
 
 __all__ = ["init"]
@@ -54,11 +54,11 @@ def init(
 ) -> int:
     """Look at your data and write a sweep file that runs as it is."""
     from orchestrator.errors import EnvironmentUnusable, one_line
-    from orchestrator.first_sweep import cost_text, first_sweep
     from orchestrator.folder import write_whole
     from orchestrator.hardware import this_machine
-    from orchestrator.offers import offers
-    from orchestrator.survey_report import is_unbalanced, num_left, report_lines, sized_task
+    from orchestrator.init.first_sweep import cost_text, first_sweep
+    from orchestrator.init.offers import offers
+    from orchestrator.init.survey_report import is_unbalanced, num_left, report_lines, sized_task
     from trainables.data.survey import suggest_task, survey, try_split
 
     if output is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -37,16 +36,16 @@ def report(
     """Rank a sweep's records again, rewrite its files and bring MLflow up to date."""
     from orchestrator.conduct import republish
     from orchestrator.conduct import tracking_uri as configured_uri
-    from orchestrator.config import load_sweep
     from orchestrator.display import print_ranking, print_screen
     from orchestrator.folder import find_sweep
     from orchestrator.overview import command_on
+    from orchestrator.reopening import recorded_config
     from orchestrator.results import ranking_document
     from orchestrator.screen_report import foretold
     from orchestrator.tracking import check
 
     folder = find_sweep(sweep, storage)
-    config = load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"])
+    config = recorded_config(folder)
     uri = tracking_uri or configured_uri(config)
     check(uri, [task.name for task in config.tasks])
     console = stderr()

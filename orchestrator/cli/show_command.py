@@ -42,7 +42,7 @@ def show(
 def _list(folder: SweepFolder, backbone: str | None, task: str | None, *, failed: bool, as_json: bool) -> int:
     from orchestrator.display import print_attempts, print_runs
     from orchestrator.overview import command_on, overview, ranked_places
-    from orchestrator.run_list import chosen_runs, in_order, list_runs
+    from orchestrator.runs.listing import chosen_runs, in_order, list_runs
 
     ended, begun = list_runs(folder, backbone=backbone, task=task)
     chosen = chosen_runs(folder.trials.read())
@@ -74,7 +74,7 @@ def _pages(
 ) -> int:
     from orchestrator.display import print_run_page
     from orchestrator.errors import UsageError
-    from orchestrator.run_page import run_pages
+    from orchestrator.runs.page import run_pages
 
     pages = run_pages(folder, trial, backbone=backbone, task=task)
     if failed:

@@ -16,7 +16,7 @@ from orchestrator.cli.telling import Teller
 
 if TYPE_CHECKING:
     from orchestrator.config import SweepConfig
-    from orchestrator.plan import Plan
+    from orchestrator.planning.plan import Plan
 
 __all__ = ["sweep"]
 
@@ -96,8 +96,8 @@ def _plan_or_run(
     as_json: bool,
 ) -> int:
     from orchestrator.config import load_sweep, resolved_yaml
-    from orchestrator.plan import plan, plan_to_dict
-    from orchestrator.plan_table import render_plan
+    from orchestrator.planning.plan import plan, plan_to_dict
+    from orchestrator.planning.table import render_plan
     from orchestrator.requirements import advice
 
     config = load_sweep(file, overrides)
@@ -139,7 +139,7 @@ def _shortcuts(given: Mapping[str, str | int | None]) -> list[str]:
 def _run(
     config: SweepConfig, planned: Plan, address: str | None, teller: Teller, *, insecure: bool, as_json: bool
 ) -> int:
-    from orchestrator.announcement import announcement
+    from orchestrator.planning.announcement import announcement
     from orchestrator.requirements import require_versions
     from orchestrator.stores import storage_folder, tracking_uri
 

@@ -14,7 +14,7 @@ from trainables.errors import TrainableError
 
 if TYPE_CHECKING:
     from orchestrator.display import Board
-    from orchestrator.plan import Plan
+    from orchestrator.planning.plan import Plan
 
 __all__ = ["Teller"]
 

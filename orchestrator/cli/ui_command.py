@@ -41,14 +41,14 @@ def ui(
     verbose: Verbose = False,
 ) -> int:
     """Serve a sweep's comparison on this machine, print links that open on it, and go on until Ctrl-C."""
-    from orchestrator.config import load_sweep
     from orchestrator.dashboard import require_dashboard
     from orchestrator.folder import find_sweep
+    from orchestrator.reopening import recorded_config
     from orchestrator.stores import tracking_uri as configured_uri
     from orchestrator.viewing import comparing, ended_by_signals, serve_until_ended
 
     folder = find_sweep(sweep, storage)
-    config = load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"])
+    config = recorded_config(folder)
     uri = tracking_uri or configured_uri(config)
     if optuna:
         require_dashboard(folder)

@@ -11,8 +11,8 @@ from orchestrator.cluster.access import admit, ensure_token, resolve
 from orchestrator.cluster.capacity import Need, capacity, growth, largest
 from orchestrator.config import Resources, SweepConfig
 from orchestrator.errors import EnvironmentUnusable, one_line
-from orchestrator.packing import Demand, probed_configs
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
+from orchestrator.workers.packing import Demand, probed_configs
 from trainables.config import FinetuneConfig
 
 __all__ = ["connect", "measure_demands", "need", "screen_studies", "slots", "trial_gpus", "trial_resources"]
@@ -93,7 +93,7 @@ def _inventory() -> str:
 
 
 def trial_gpus(resources: Resources) -> float:
-    """GPUs of one trial: ``auto`` is one, or less where `orchestrator.packing` says so, where the cluster has any."""
+    """GPUs of one trial: ``auto`` is one, or less where `orchestrator.workers.packing` says so, where there are any."""
     import ray
 
     if resources.gpus_per_trial != "auto":
@@ -111,7 +111,7 @@ def measure_demands(
 
     Args:
         num_blocks: of each study's backbone, in the plan's order.
-        measure: None is `orchestrator.inspection.measure_study`.
+        measure: None is `orchestrator.workers.inspection.measure_study`.
 
     Raises:
         EnvironmentUnusable: a study cannot be run at all.
@@ -121,7 +121,7 @@ def measure_demands(
     import ray
 
     if measure is None:
-        from orchestrator.inspection import measure_study as measure
+        from orchestrator.workers.inspection import measure_study as measure
 
     cpus = config.resources.cpus_per_trial
     task = ray.remote(num_cpus=cpus, num_gpus=1)(measure)
@@ -152,7 +152,7 @@ def screen_studies(
     A study that cannot be screened has no rows: it is a service to who reads the ranking, and ends no sweep.
 
     Args:
-        screen: None is `orchestrator.inspection.screen_study`.
+        screen: None is `orchestrator.workers.inspection.screen_study`.
 
     Returns:
         Rows of `SCREEN`, and sentences on what could not be said.
@@ -160,7 +160,7 @@ def screen_studies(
     import ray
 
     if screen is None:
-        from orchestrator.inspection import screen_study as screen
+        from orchestrator.workers.inspection import screen_study as screen
 
     cpus = config.resources.cpus_per_trial
     task = ray.remote(num_cpus=cpus, num_gpus=trial_gpus(config.resources))(screen)

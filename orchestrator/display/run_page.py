@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.display.curves import print_curves
 from orchestrator.display.measured import print_measures
 from orchestrator.display.scores import metric_name, score_text
-from orchestrator.run_page import RunPage
+from orchestrator.runs.page import RunPage
 
 __all__ = ["print_run_page", "wrapped_command"]
 

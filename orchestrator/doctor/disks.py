@@ -81,7 +81,7 @@ def _needed_bytes(subject: Subject, trials: int) -> int:
 
 
 def _expected_cache(subject: Subject) -> float:
-    from orchestrator.plan import plan
+    from orchestrator.planning.plan import plan
 
     return 0.0 if subject.sweep is None else plan(subject.sweep).cached_bytes_expected or 0.0
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.errors import redact
-from orchestrator.request import SEARCHED
 from orchestrator.tracking.info import DatasetInfo
+from orchestrator.workers.request import SEARCHED
 
 __all__ = ["CONTEXTS", "CONTEXT_TAG", "DataInput", "contexts_of", "data_inputs"]
 

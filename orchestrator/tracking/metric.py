@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from orchestrator.request import SEARCHED
+from orchestrator.workers.request import SEARCHED
 
 __all__ = [
     "EPOCH_GROUPS",

@@ -38,7 +38,7 @@ SWEEP: dict[str, Any] = {
     "budget": {"trials": TRIALS, "random_trials": TRIALS, "max_epochs": 2, "grace_epochs": 1, "reduction_factor": 2},
     "confirmation": {"seeds": 2},
     "finetune": {"batch_size": 20},
-    "resources": {"gpus_per_trial": 0},
+    "resources": {"gpus_per_trial": 0, "max_concurrent": 1},  # a worker takes ten seconds of a CPU to load
     "evaluation": {"perturbations": "all", "num_perturbed": 10, "num_attacked": 0, "num_drifted": 0},
 }
 NUM_CHARTS = {RANKING_VIEW: 8, TRIALS_VIEW: 6, CURVES_VIEW: 3}

@@ -16,8 +16,8 @@ from orchestrator.config import resolved_yaml
 from orchestrator.evaluated import EvaluationFiles
 from orchestrator.folder import write_whole
 from orchestrator.provenance import new_facts, study_facts
-from orchestrator.request import RunRequest
 from orchestrator.sweep import StudyFacts
+from orchestrator.workers.request import RunRequest
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -14,10 +14,10 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.config import load_sweep
-from orchestrator.first_sweep import FirstSweep, cost_text, first_sweep
 from orchestrator.hardware import Hardware
-from orchestrator.offers import DEFAULT_BACKBONES, Offer, offers
-from orchestrator.survey_report import is_unbalanced, num_left, report_lines, sized_task
+from orchestrator.init.first_sweep import FirstSweep, cost_text, first_sweep
+from orchestrator.init.offers import DEFAULT_BACKBONES, Offer, offers
+from orchestrator.init.survey_report import is_unbalanced, num_left, report_lines, sized_task
 from trainables.config import TaskSpec
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from test_cli_start import HEAVY
 
-from orchestrator.announcement import announcement
 from orchestrator.config import load_sweep
-from orchestrator.plan import plan
+from orchestrator.planning.announcement import announcement
+from orchestrator.planning.plan import plan
 
 STOPPED = """
 import sys

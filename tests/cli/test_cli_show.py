@@ -28,9 +28,9 @@ from orchestrator.folder import SweepFolder, write_whole
 from orchestrator.lease import lease
 from orchestrator.overview import overview
 from orchestrator.provenance import new_facts, study_facts
-from orchestrator.run_list import chosen_runs, in_order, list_runs
-from orchestrator.run_page import run_pages
-from orchestrator.run_parameters import depth_words
+from orchestrator.runs.listing import chosen_runs, in_order, list_runs
+from orchestrator.runs.page import run_pages
+from orchestrator.runs.parameters import depth_words
 from trainables.command_line import add_settings
 
 Run = Callable[..., tuple[int, str, str]]

@@ -24,8 +24,8 @@ from orchestrator.cli import main
 from orchestrator.config import load_sweep, resolved_yaml, sweep_mapping
 from orchestrator.config.yaml_source import parse_yaml
 from orchestrator.errors import MAX_TOLD, ConfigError, UsageError, redact
-from orchestrator.plan import plan, plan_to_dict
-from orchestrator.plan_table import render_plan
+from orchestrator.planning.plan import plan, plan_to_dict
+from orchestrator.planning.table import render_plan
 
 ASKED = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 MAX_LINE = 2500

@@ -21,7 +21,7 @@ print(*sorted(set(sys.modules) & {heavy}))
     [
         ("search_spaces", "load_space as heavy; heavy('default')"),
         ("orchestrator.config", "load_sweep as heavy; heavy('quickstart')"),
-        ("orchestrator.plan_table", "render_plan"),
+        ("orchestrator.planning.table", "render_plan"),
     ],
 )
 def test_nothing_heavy_is_imported(module: str, name: str) -> None:

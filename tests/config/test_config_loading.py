@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config import SweepConfig, load_sweep, sweep_from_mapping
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.provenance import new_facts
 from trainables.execution import Execution
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from planning import FACTS, sweep
 
 from orchestrator.config import Budget, load_sweep
-from orchestrator.plan import plan, plan_to_dict
-from orchestrator.plan_cost import FILLED, FLOPS_PER_S, expected_epochs
-from orchestrator.plan_table import render_plan
+from orchestrator.planning.cost import FILLED, FLOPS_PER_S, expected_epochs
+from orchestrator.planning.plan import plan, plan_to_dict
+from orchestrator.planning.table import render_plan
 
 
 @pytest.mark.usefixtures("facts")

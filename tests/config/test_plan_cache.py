@@ -7,9 +7,9 @@ import json
 import pytest
 from planning import sweep
 
-from orchestrator.plan import StudyPlan, plan, plan_to_dict
-from orchestrator.plan_cache import Boundary
-from orchestrator.plan_table import render_plan
+from orchestrator.planning.cache import Boundary
+from orchestrator.planning.plan import StudyPlan, plan, plan_to_dict
+from orchestrator.planning.table import render_plan
 
 
 def boundary_of(planned: StudyPlan, depth: int) -> Boundary:

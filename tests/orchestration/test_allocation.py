@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twin import NUM_BLOCKS, Twin, small_config
 
-from orchestrator.allocation import DROP_BELOW, EPS, LOOKS, ROUND, Race, replay, search_trials
-from orchestrator.allocators import EqualShares, Races
 from orchestrator.config import SweepConfig
 from orchestrator.ranking.study import Run
-from orchestrator.request import RunRequest
+from orchestrator.searching.allocation import DROP_BELOW, EPS, LOOKS, ROUND, Race, replay, search_trials
+from orchestrator.searching.allocators import EqualShares, Races
+from orchestrator.workers.request import RunRequest
 
 BACKBONES = [f"timm/tf_efficientnet_lite0@w{index}" for index in range(3)]
 

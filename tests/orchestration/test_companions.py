@@ -13,10 +13,10 @@ from twin import NUM_BLOCKS, Twin, small_config
 
 from orchestrator.companions import WINDOW, RandomSlice, companions
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.records import TRIALS
-from orchestrator.request import RunRequest
-from orchestrator.study import Study
+from orchestrator.searching.study import Study
+from orchestrator.workers.request import RunRequest
 from trainables.config import FinetuneConfig
 from trainables.probe_group import MAX_TOGETHER, MIN_TOGETHER
 

@@ -15,8 +15,8 @@ import torch
 
 from orchestrator.evaluated import Evaluated
 from orchestrator.folder import SweepFolder
-from orchestrator.request import RunRequest
-from orchestrator.worker import FinetuneWorker
+from orchestrator.workers.request import RunRequest
+from orchestrator.workers.worker import FinetuneWorker
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.errors import InvalidConfig
 from trainables.evaluate import Findings, Measure, Picture, Subject

@@ -14,11 +14,11 @@ import torch
 from made_model import make_model
 
 from orchestrator.folder import SweepFolder
-from orchestrator.kept import kept_models, model_infos, remove_superseded_models
+from orchestrator.models.kept import kept_models, model_infos, remove_superseded_models
 from orchestrator.ranking.schema import RANKING
 from orchestrator.records import TESTS, TRIALS
-from orchestrator.request import RunRequest
-from orchestrator.worker import FinetuneWorker
+from orchestrator.workers.request import RunRequest
+from orchestrator.workers.worker import FinetuneWorker
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.exported import load_model, read_facts
 

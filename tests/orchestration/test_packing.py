@@ -11,7 +11,7 @@ from twin import small_config
 
 from orchestrator.cluster import connection as cluster
 from orchestrator.config import Resources
-from orchestrator.packing import MARGIN, SHARES, Demand, probed_configs, share
+from orchestrator.workers.packing import MARGIN, SHARES, Demand, probed_configs, share
 from trainables.config import FinetuneConfig
 
 GIB = 2**30
@@ -105,7 +105,7 @@ def test_slots_count_the_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
-    from orchestrator.plan import plan
+    from orchestrator.planning.plan import plan
 
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
     config = small_config()

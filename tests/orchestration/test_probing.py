@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator import probing
-from orchestrator.inspection import load_study
-from orchestrator.probing import make_run
-from orchestrator.request import RunRequest
+from orchestrator.workers import probing
+from orchestrator.workers.inspection import load_study
+from orchestrator.workers.probing import make_run
+from orchestrator.workers.request import RunRequest
 from trainables.backbones import Backbone
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.data import Task

@@ -26,10 +26,10 @@ from orchestrator.cluster.connection import connect, slots
 from orchestrator.config import SweepConfig
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.recorder import Recorder
-from orchestrator.scheduling import StudyScheduler
-from orchestrator.search import StudySearcher
+from orchestrator.searching.scheduling import StudyScheduler
+from orchestrator.searching.searcher import StudySearcher
 from orchestrator.sweep import run_studies
 from trainables.probe_group import MIN_TOGETHER
 
@@ -90,8 +90,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
             noted.scheduled.append(dict(result))
             super().on_trial_complete(tune_controller, trial, result)
 
-    monkeypatch.setattr("orchestrator.search.StudySearcher", SpyingSearcher)
-    monkeypatch.setattr("orchestrator.scheduling.StudyScheduler", SpyingScheduler)
+    monkeypatch.setattr("orchestrator.searching.searcher.StudySearcher", SpyingSearcher)
+    monkeypatch.setattr("orchestrator.searching.scheduling.StudyScheduler", SpyingScheduler)
     return noted
 
 

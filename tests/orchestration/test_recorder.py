@@ -16,7 +16,7 @@ from orchestrator.evaluated import Evaluated, EvaluationFiles, leave_findings, r
 from orchestrator.folder import SweepFolder
 from orchestrator.recorder import Recorder
 from orchestrator.records import USAGE, USED
-from orchestrator.request import RunRequest
+from orchestrator.workers.request import RunRequest
 from trainables.config import EpochMetrics, FinetuneConfig
 from trainables.evaluate import Findings, Measure, Picture
 

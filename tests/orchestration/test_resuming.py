@@ -19,7 +19,7 @@ from twin import Twin, small_config
 from orchestrator.config import SweepConfig
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.recorder import RESUMED
-from orchestrator.request import RunRequest
+from orchestrator.workers.request import RunRequest
 
 QUIET: dict[str, Any] = {
     "deadline": None,

@@ -16,13 +16,13 @@ import torch
 import twin
 from twin import Twin, made_up_facts, small_config
 
-from orchestrator import study
 from orchestrator.config import resolved_yaml
 from orchestrator.folder import SweepFolder, write_whole
 from orchestrator.provenance import new_facts, study_facts
-from orchestrator.request import RunRequest
-from orchestrator.run_page import RunPage, run_pages
-from orchestrator.worker import FinetuneWorker
+from orchestrator.runs.page import RunPage, run_pages
+from orchestrator.searching import study
+from orchestrator.workers.request import RunRequest
+from orchestrator.workers.worker import FinetuneWorker
 from trainables.__main__ import main
 
 NAME = "timm/test_resnet@random"

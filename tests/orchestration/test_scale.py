@@ -23,14 +23,14 @@ from orchestrator.config import Budget, SweepConfig
 from orchestrator.display.board import LineBoard, LiveBoard
 from orchestrator.folder import SweepFolder
 from orchestrator.forgetting import ForgetEnded
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.ranking.choice import MOST_RUNS, choose
 from orchestrator.ranking.surface import Array, Surface, fit
 from orchestrator.recorder import Recorder
 from orchestrator.records import TRIALS, AppendOnlyTable
-from orchestrator.scheduling import StudyScheduler
-from orchestrator.study import Study
-from orchestrator.suggestion import HISTORY_LIMIT, History
+from orchestrator.searching.scheduling import StudyScheduler
+from orchestrator.searching.study import Study
+from orchestrator.searching.suggestion import HISTORY_LIMIT, History
 
 FEW, MANY = 200, 2000
 

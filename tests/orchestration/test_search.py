@@ -18,8 +18,8 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 from twin import Twin, epoch_result, small_config
 
 from orchestrator.config import Budget
-from orchestrator.request import RunRequest
-from orchestrator.scheduling import StudyScheduler
+from orchestrator.searching.scheduling import StudyScheduler
+from orchestrator.workers.request import RunRequest
 
 STUDIES = tuple(f"timm/tf_efficientnet_lite0@w{index}" for index in range(4))
 

@@ -18,7 +18,7 @@ from twin import made_up_facts, small_config
 from orchestrator.cluster.connection import measure_demands, slots
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.recorder import Recorder
 from orchestrator.sweep import run_studies
 

@@ -20,12 +20,12 @@ from twin import NUM_BLOCKS, Twin, small_config
 from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError
 from orchestrator.folder import SweepFolder
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.ranking import choose
 from orchestrator.ranking.study import InvalidTable
 from orchestrator.records import TRIALS
-from orchestrator.request import RunRequest
-from orchestrator.study import Study
+from orchestrator.searching.study import Study
+from orchestrator.workers.request import RunRequest
 
 
 def good(request: RunRequest, epoch: int) -> float:

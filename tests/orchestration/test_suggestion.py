@@ -9,7 +9,7 @@ import pytest
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from orchestrator.suggestion import HISTORY_LIMIT, NUM_GOOD, History
+from orchestrator.searching.suggestion import HISTORY_LIMIT, NUM_GOOD, History
 
 DEPTH = optuna.distributions.IntDistribution(0, 18)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator import usage
 from orchestrator.records import USAGE
-from orchestrator.usage import Usage, UsageMeter
+from orchestrator.workers import usage
+from orchestrator.workers.usage import Usage, UsageMeter
 
 
 @pytest.fixture

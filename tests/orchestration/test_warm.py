@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.warm import Warm
+from orchestrator.workers.warm import Warm
 
 
 def built(warm: Warm[str], keys: str) -> str:

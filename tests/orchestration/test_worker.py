@@ -13,8 +13,8 @@ import torch
 
 from orchestrator.folder import SweepFolder
 from orchestrator.records import USAGE, USED
-from orchestrator.request import RunRequest
-from orchestrator.worker import FinetuneWorker
+from orchestrator.workers.request import RunRequest
+from orchestrator.workers.worker import FinetuneWorker
 from trainables.checkpoint_file import read_checkpoint
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.errors import OutOfMemory
@@ -107,7 +107,7 @@ def test_a_disk_without_room_for_checkpoints_costs_the_checkpoints(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("orchestrator.worker.save_checkpoint", full)
+    monkeypatch.setattr("orchestrator.workers.worker.save_checkpoint", full)
     assert [result["epoch"] for result in steps(request_, 3)] == [1, 2, 3]
     assert read_checkpoint(request_.checkpoint_folder) is None
 

@@ -8,11 +8,11 @@ from world import Model, random_models
 
 from benchmarks.ranking_truth.course import Course
 from benchmarks.ranking_truth.racing import run_race, step
-from orchestrator.allocation import replay, search_trials
 from orchestrator.ranking import RaceEnd, rank
 from orchestrator.ranking.race import Reach, propose, reach, standing
 from orchestrator.ranking.study import Run
 from orchestrator.ranking.surface import embed
+from orchestrator.searching.allocation import replay, search_trials
 
 EPS = 0.005
 UNLIKE = {"good": Model(best=0.9), "fair": Model(best=0.7), "poor": Model(best=0.5)}

@@ -10,8 +10,8 @@ import torch
 from twin import small_config
 
 from orchestrator.errors import EnvironmentUnusable
-from orchestrator.inspection import forget, inspect_study
 from orchestrator.provenance import require_same
+from orchestrator.workers.inspection import forget, inspect_study
 from trainables.backbones import build
 from trainables.catalog import lookup
 

@@ -15,8 +15,8 @@ from orchestrator.config import load_sweep, resolved_yaml
 from orchestrator.errors import ConfigError, UsageError
 from orchestrator.folder import write_whole
 from orchestrator.provenance import new_facts, study_facts
-from orchestrator.request import RunRequest
 from orchestrator.stores import storage_folder, tracking_uri
+from orchestrator.workers.request import RunRequest
 
 CANARY = "s3cr3t-canary"
 

@@ -138,7 +138,7 @@ def test_groups_that_no_split_could_keep_whole_are_left_aside(tmp_path: Path) ->
     assert any("'speaker' looks like groups, but" in note for note in found.notes)
     found = survey(str(tmp_path / "a.csv"), group_column="speaker")
     assert found.spec.group_column == "speaker", "what somebody asks for is kept"
-    with pytest.raises(DataError, match="small enough|no sample of"):
+    with pytest.raises(DataError, match=r"small enough|no sample of"):
         try_split(found, suggest_task(found))
 
 

@@ -10,7 +10,7 @@ from orchestrator.display.board.lines import LineBoard
 from orchestrator.display.board.live import LiveBoard
 from orchestrator.display.words import describe, rate
 from orchestrator.events import EventWriter
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.terminal import Progress, is_live
 
 __all__ = ["Board", "EventBoard", "LineBoard", "LiveBoard", "describe", "make_board", "rate"]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from orchestrator.display.board.state import SweepState
 from orchestrator.evaluated import Evaluated
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.recorder import Row
 from orchestrator.watcher import Watcher
 
 if TYPE_CHECKING:
-    from orchestrator.allocation import Race
     from orchestrator.folder import SweepFolder
+    from orchestrator.searching.allocation import Race
     from orchestrator.study_facts import StudyFacts
 
 __all__ = ["Board"]

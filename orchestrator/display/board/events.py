@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.display.board.base import Board
 from orchestrator.evaluated import Evaluated
 from orchestrator.events import EventWriter
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.recorder import Row
 
 if TYPE_CHECKING:
-    from orchestrator.allocation import Race
     from orchestrator.folder import SweepFolder
+    from orchestrator.searching.allocation import Race
     from orchestrator.study_facts import StudyFacts
 
 __all__ = ["EventBoard"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.display.board.base import Board
 from orchestrator.display.words import clock, describe, measure
 from orchestrator.evaluated import Evaluated
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.recorder import Row
 
 if TYPE_CHECKING:

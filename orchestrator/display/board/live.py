@@ -19,7 +19,7 @@ from orchestrator.display.board.usage import Usage
 from orchestrator.display.fitting import Column, fitting_table, kept_columns
 from orchestrator.display.words import clock, depth, measure, rate
 from orchestrator.evaluated import Evaluated
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.recorder import Row
 from orchestrator.spelling import spelled
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.plan import Plan, StudyPlan
-from orchestrator.plan_cost import RACE_TRIALS
-from orchestrator.request import SEARCHED
+from orchestrator.planning.cost import RACE_TRIALS
+from orchestrator.planning.plan import Plan, StudyPlan
+from orchestrator.workers.request import SEARCHED
 
 __all__ = ["Kind", "Pace", "kind_of"]
 

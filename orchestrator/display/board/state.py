@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from orchestrator.display.board.pace import Pace, kind_of
 from orchestrator.display.board.study_state import CONFIRMATION, SEARCH, RunningRun, StudyState
 from orchestrator.evaluated import Evaluated
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.recorder import Row
 from orchestrator.tracking.color import colors
 from orchestrator.tracking.naming import short_names
 
 if TYPE_CHECKING:
-    from orchestrator.allocation import Race
+    from orchestrator.searching.allocation import Race
 
 __all__ = ["SweepState"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from orchestrator.display.board.pace import Kind, kind_of
-from orchestrator.plan import StudyPlan
+from orchestrator.planning.plan import StudyPlan
 from orchestrator.recorder import Row
-from orchestrator.request import SEARCHED
+from orchestrator.workers.request import SEARCHED
 
 __all__ = ["CONFIRMATION", "RANDOM", "SEARCH", "RunningRun", "StudyState"]
 

@@ -24,12 +24,12 @@ from ray import tune
 
 from orchestrator.errors import one_line, redact
 from orchestrator.folder import write_whole
-from orchestrator.inspection import load_study
-from orchestrator.probing import Run, make_run
 from orchestrator.records import USED
 from orchestrator.redaction import unrevealing
-from orchestrator.request import RunRequest
-from orchestrator.usage import UsageMeter
+from orchestrator.workers.inspection import load_study
+from orchestrator.workers.probing import Run, make_run
+from orchestrator.workers.request import RunRequest
+from orchestrator.workers.usage import UsageMeter
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.config import EpochMetrics
 from trainables.errors import Diverged, OutOfMemory, TrainableError
@@ -238,7 +238,9 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         finetuner = self._trained
         if self._request.evaluation is None or not isinstance(finetuner, Finetuner):
             return {}
-        from orchestrator.evaluating import evaluate_run  # two seconds to load, which no first trial should wait for
+        from orchestrator.workers.evaluating import (
+            evaluate_run,  # two seconds to load, which no first trial should wait for
+        )
 
         return evaluate_run(finetuner, self._request.evaluation, self._request)
 
@@ -247,7 +249,7 @@ class FinetuneWorker(tune.Trainable):  # type: ignore[misc]  # ray ships no type
         finetuner = self._trained
         if self._request.model_folder is None or not isinstance(finetuner, Finetuner):
             return
-        from orchestrator.keeping import keep_model  # as above
+        from orchestrator.models.keeping import keep_model  # as above
 
         if problem := keep_model(finetuner, self._request, test_score):
             self._notes = (*self._notes, problem)

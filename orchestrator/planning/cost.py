@@ -10,7 +10,7 @@ Costs are estimates, and rest on these statements:
   (gradients of inputs) and another one of the tuned blocks (gradients of weights), averaged over the
   depths or windows the space may draw, all equally likely. The head is left out.
 * What the cache of frozen activations saves is estimated with the rule that workers follow, and with speeds
-  that nobody measured here (`orchestrator.plan_cache`).
+  that nobody measured here (`orchestrator.planning.cache`).
 * Of the trials that may be stopped, one in `reduction_factor` goes on at each rung. Asynchronous
   halving lets early trials through, so that the truth lies between `epochs_expected` and `epochs_max`.
 * Runs on fewer samples cost their share of an epoch. What the cache saves them is left out.
@@ -30,7 +30,7 @@ from dataclasses import replace
 from typing import Final
 
 from orchestrator.config import Budget, SweepConfig
-from orchestrator.plan_cache import BYTES_PER_ELEMENT, Boundary, boundaries
+from orchestrator.planning.cache import BYTES_PER_ELEMENT, Boundary, boundaries
 from trainables.catalog import BackboneSpec
 from trainables.config import TaskSpec
 from trainables.evaluation import Evaluation

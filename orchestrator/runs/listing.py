@@ -13,9 +13,9 @@ from orchestrator.folder import SweepFolder
 from orchestrator.ranking import superseded
 from orchestrator.ranking.confirmed import confirmed
 from orchestrator.ranking.study import read_runs
-from orchestrator.request import SEARCHED
 from orchestrator.results import one_thread
-from orchestrator.unfinished import unfinished
+from orchestrator.runs.unfinished import unfinished
+from orchestrator.workers.request import SEARCHED
 
 __all__ = ["Rows", "chosen_runs", "in_order", "list_runs"]
 

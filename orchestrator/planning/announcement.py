@@ -10,8 +10,8 @@ from typing import Final
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import redact
-from orchestrator.plan import Plan, StudyPlan
-from orchestrator.plan_table import duration
+from orchestrator.planning.plan import Plan, StudyPlan
+from orchestrator.planning.table import duration
 from orchestrator.stores import storage_folder
 from trainables.config import TaskSpec
 
@@ -20,8 +20,8 @@ __all__ = ["announcement"]
 _START_S: Final = 20.0
 """Until the first run has begun, and from the last one to the ranking: Ray, torch, data, the report."""
 
-_SLOWEST: Final = 3.0
-"""Times the plan's estimate that small runs took on two cores: overheads it knows nothing of, and evaluations."""
+_SLOWEST: Final = 2.0
+"""Times the plan's estimate that small runs took on two cores: there are overheads it knows nothing of."""
 
 _MOST_TASKS: Final = 5
 _NVIDIA: Final = Path("/proc/driver/nvidia/gpus")
@@ -123,11 +123,8 @@ def _time(config: SweepConfig, plan: Plan, address: str | None) -> str:
 
 def _between(least_s: float, most_s: float) -> str:
     """``1 to 5 min``: whole units are all that a guess deserves."""
-    for limit, unit, size in ((5400, "min", 60), (172_800, "h", 3600)):
-        if most_s < limit:
-            break
-    else:
-        unit, size = "days", 86400
+    units = ((5400, "min", 60), (172_800, "h", 3600), (math.inf, "days", 86400))
+    unit, size = next((unit, size) for limit, unit, size in units if most_s < limit)
     least, most = max(1, round(least_s / size)), math.ceil(most_s / size)
     return f"{least} to {most} {unit}" if least < most else f"about {most} {unit}"
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from optuna.storages import BaseStorage
 
-from orchestrator.plan import StudyPlan
-from orchestrator.request import Phase
+from orchestrator.planning.plan import StudyPlan
 from orchestrator.seeding import CONFIRMATIONS_FROM, trial_seed
+from orchestrator.workers.request import Phase
 
 __all__ = ["ConfirmationPlans", "PlannedRun", "asked_runs"]
 

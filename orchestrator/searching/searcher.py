@@ -10,10 +10,10 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.allocators import Allocator, EqualShares
 from orchestrator.recorder import Recorder
-from orchestrator.request import RunRequest
-from orchestrator.study import Study
+from orchestrator.searching.allocators import Allocator, EqualShares
+from orchestrator.searching.study import Study
+from orchestrator.workers.request import RunRequest
 
 __all__ = ["StudySearcher"]
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from orchestrator.ranking.race import Standing, reach, standing
 from orchestrator.ranking.study import Run, read_runs
-from orchestrator.request import SEARCHED
+from orchestrator.workers.request import SEARCHED
 
 __all__ = ["Look", "Outcome", "Race", "replay", "search_trials"]
 

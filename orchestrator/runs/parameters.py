@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from orchestrator.request import tuned_blocks
+from orchestrator.workers.request import tuned_blocks
 from trainables.config import FinetuneConfig
 
 __all__ = ["Parameter", "depth_words", "parameters"]

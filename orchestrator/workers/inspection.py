@@ -11,8 +11,8 @@ from typing import Any, Final
 import torch
 
 from orchestrator.config import SweepConfig
-from orchestrator.packing import probed_configs
-from orchestrator.warm import Warm
+from orchestrator.workers.packing import probed_configs
+from orchestrator.workers.warm import Warm
 from search_spaces import InvalidSpace
 from trainables.backbones import Backbone, build
 from trainables.catalog import RANDOM, lookup

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from orchestrator.ranking.race import propose
 from orchestrator.ranking.study import Run
 from orchestrator.ranking.surface import embed
-from orchestrator.request import tuned_blocks
+from orchestrator.workers.request import tuned_blocks
 from trainables.config import FinetuneConfig
 
 __all__ = ["ThompsonSampler"]

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from orchestrator.allocation import Race, search_trials
 from orchestrator.config import SweepConfig
-from orchestrator.study import Study
+from orchestrator.searching.allocation import Race, search_trials
+from orchestrator.searching.study import Study
 
 __all__ = ["Allocator", "EqualShares", "Races", "make_allocator"]
 

@@ -1,6 +1,6 @@
 """What a sweep will do and what it may cost, computed from its configuration alone.
 
-Costs are estimates; `orchestrator.plan_cost` says what they rest on. What is not known without building the
+Costs are estimates; `orchestrator.planning.cost` says what they rest on. What is not known without building the
 backbone or reading the data is None, never 0.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config import Allocation, SweepConfig
-from orchestrator.plan_cache import Boundary
-from orchestrator.plan_cost import (
+from orchestrator.planning.cache import Boundary
+from orchestrator.planning.cost import (
     FLOPS_PER_S,
     block_flops,
     cache_bytes,
@@ -23,8 +23,8 @@ from orchestrator.plan_cost import (
     study_epochs,
     trained_on,
 )
-from orchestrator.plan_notes import notes
-from orchestrator.request import study_key
+from orchestrator.planning.notes import notes
+from orchestrator.workers.request import study_key
 from trainables.catalog import BackboneSpec, lookup
 from trainables.config import TaskSpec
 
@@ -189,7 +189,7 @@ def plan(config: SweepConfig, *, flops_per_s: float | None = None) -> Plan:
 
     Args:
         flops_per_s: throughput of one trial, > 0, that seconds are estimated with; None is that of one CPU core
-            (`orchestrator.plan_cost.FLOPS_PER_S`).
+            (`orchestrator.planning.cost.FLOPS_PER_S`).
 
     Raises:
         ValueError: `flops_per_s` is not positive.

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.folder import SweepFolder
-from orchestrator.model_card import model_card
+from orchestrator.models.card import model_card
 from orchestrator.ranking import superseded
 from orchestrator.tracking import ModelInfo
 from trainables.errors import WeightsUnavailable

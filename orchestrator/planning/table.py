@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Final
 
-from orchestrator.plan import Plan, StudyPlan
-from orchestrator.plan_cache import Boundary
+from orchestrator.planning.cache import Boundary
+from orchestrator.planning.plan import Plan, StudyPlan
 
 __all__ = ["duration", "render_plan"]
 

@@ -16,16 +16,16 @@ from optuna.trial import TrialState
 
 from orchestrator.companions import RandomSlice
 from orchestrator.config import SweepConfig
-from orchestrator.confirming import ConfirmationPlans, asked_runs
 from orchestrator.folder import SweepFolder
-from orchestrator.ledger import rows_of
-from orchestrator.plan import StudyPlan
+from orchestrator.planning.plan import StudyPlan
 from orchestrator.ranking import NoCompletedTrial, choose
 from orchestrator.ranking.study import read_runs
-from orchestrator.request import Phase, RunRequest
+from orchestrator.searching.confirming import ConfirmationPlans, asked_runs
+from orchestrator.searching.ledger import rows_of
+from orchestrator.searching.suggestion import History
+from orchestrator.searching.thompson import ThompsonSampler
 from orchestrator.seeding import trial_seed
-from orchestrator.suggestion import History
-from orchestrator.thompson import ThompsonSampler
+from orchestrator.workers.request import Phase, RunRequest
 from trainables.config import FinetuneConfig
 from trainables.probe_group import MIN_TOGETHER
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from orchestrator.config import SweepConfig
-from orchestrator.request import Phase
+from orchestrator.workers.request import Phase
 from trainables.command_line import arguments
 from trainables.config import FinetuneConfig, TaskSpec
 from trainables.evaluation import Evaluation

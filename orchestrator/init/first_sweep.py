@@ -13,10 +13,10 @@ from orchestrator.config import SweepConfig, sweep_from_mapping
 from orchestrator.config.placing import placed_data
 from orchestrator.config.yaml_source import parse_yaml
 from orchestrator.hardware import Hardware
-from orchestrator.offers import Offer
-from orchestrator.plan import Plan, plan
-from orchestrator.plan_table import duration
-from orchestrator.sweep_file import render
+from orchestrator.init.offers import Offer
+from orchestrator.init.sweep_file import render
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.table import duration
 from trainables.config import TaskSpec
 
 __all__ = ["FirstSweep", "cost_text", "first_sweep"]

@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from orchestrator.config import Budget
-from orchestrator.request import SEARCHED
+from orchestrator.workers.request import SEARCHED
 
 __all__ = ["SCORE", "StudyScheduler"]
 

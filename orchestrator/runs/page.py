@@ -13,20 +13,21 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.config import SweepConfig, load_sweep
+from orchestrator.config import SweepConfig
 from orchestrator.errors import ConfigError, one_line
 from orchestrator.evaluated import Evaluated, read_evaluations
 from orchestrator.folder import SweepFolder
 from orchestrator.lease import holder_of
 from orchestrator.overview import command_on
 from orchestrator.records import OF_EXAMPLES
-from orchestrator.request import SEARCHED, tuned_blocks
-from orchestrator.run_alone import alone, task_of
-from orchestrator.run_files import run_files, traceback_tail
-from orchestrator.run_list import Rows, chosen_runs, list_runs
-from orchestrator.run_parameters import Parameter, depth_words, parameters
+from orchestrator.reopening import recorded_config
+from orchestrator.runs.alone import alone, task_of
+from orchestrator.runs.files import run_files, traceback_tail
+from orchestrator.runs.listing import Rows, chosen_runs, list_runs
+from orchestrator.runs.parameters import Parameter, depth_words, parameters
 from orchestrator.tracking.naming import child_run_id
 from orchestrator.tracking.run_link import RunLink, run_link
+from orchestrator.workers.request import SEARCHED, tuned_blocks
 from trainables.config import FinetuneConfig, TaskSpec
 
 __all__ = ["RunPage", "run_pages"]
@@ -156,7 +157,7 @@ class _Reader:
 
     def unfinished(self, begun: Mapping[str, Any]) -> dict[str, Any]:
         """As much of a row of TRIALS as is known of a run that has not ended."""
-        from orchestrator.ledger import meant  # Optuna takes a second to load
+        from orchestrator.searching.ledger import meant  # Optuna takes a second to load
 
         study = begun["study"]
         task, _, backbone = study.partition(":")
@@ -243,7 +244,7 @@ class _Reader:
 
 def _config(folder: SweepFolder) -> tuple[SweepConfig | None, str]:
     try:
-        return load_sweep(folder.config_file, [f"storage={json.dumps(str(folder.path.parent))}"]), ""
+        return recorded_config(folder), ""
     except ConfigError as error:
         return None, one_line(f"the sweep's file cannot be read: {'; '.join(str(error).splitlines())}")
 

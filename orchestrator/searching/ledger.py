@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from orchestrator.confirming import ConfirmationPlans
 from orchestrator.errors import EnvironmentUnusable
 from orchestrator.folder import SweepFolder
-from orchestrator.request import Phase
+from orchestrator.searching.confirming import ConfirmationPlans
+from orchestrator.workers.request import Phase
 from trainables.config import FinetuneConfig
 
 __all__ = ["Meant", "meant", "open_ledger", "require_known", "require_sound", "rows_of"]

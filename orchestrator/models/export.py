@@ -15,7 +15,7 @@ import pyarrow as pa
 from orchestrator.config import load_sweep
 from orchestrator.errors import EnvironmentUnusable, UsageError
 from orchestrator.folder import SweepFolder
-from orchestrator.kept import model_infos
+from orchestrator.models.kept import model_infos
 from orchestrator.overview import command_on, overview, resume_command
 from orchestrator.tracking import ModelInfo, Registered, add_to_registry, write_model_folder
 from orchestrator.tracking.naming import short_names

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.errors import one_line, redact
-from orchestrator.request import RunRequest
+from orchestrator.workers.request import RunRequest
 from trainables.errors import TrainableError
 from trainables.exported.facts import read_facts
 from trainables.exported.saving import save_model

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from orchestrator.errors import one_line, redact
 from orchestrator.evaluated import leave_findings
-from orchestrator.request import RunRequest
+from orchestrator.workers.request import RunRequest
 from trainables.errors import TrainableError
 from trainables.evaluate import Evaluator, Findings, Measure, evaluate
 from trainables.evaluation import Evaluation

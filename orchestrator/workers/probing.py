@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from orchestrator.request import RunRequest
-from orchestrator.warm import Warm
+from orchestrator.workers.request import RunRequest
+from orchestrator.workers.warm import Warm
 from trainables.backbones import Backbone
 from trainables.config import FinetuneConfig
 from trainables.data import Task

@@ -1,0 +1,3 @@
+"""From somebody's data to a sweep file."""
+
+__all__ = ()

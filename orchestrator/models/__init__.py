@@ -1,0 +1,3 @@
+"""The tuned networks that a sweep keeps, and what becomes of them."""
+
+__all__ = ()

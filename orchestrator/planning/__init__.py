@@ -1,0 +1,3 @@
+"""What a sweep will do, before anything runs: studies, trials, cost, what is cached."""
+
+__all__ = ()

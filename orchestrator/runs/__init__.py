@@ -1,0 +1,3 @@
+"""Runs as a person asks for them: all, one in full, one again alone."""
+
+__all__ = ()

@@ -1,0 +1,3 @@
+"""Which configuration is trained next, stopped, chosen and confirmed."""
+
+__all__ = ()

@@ -1,0 +1,3 @@
+"""What happens inside Ray's workers: a run is asked for, loaded, trained and measured."""
+
+__all__ = ()
