@@ -25,6 +25,7 @@ _START_S: Final = 240.0
 """For the first answer: 10 s on a quiet machine, minutes on one that a sweep keeps busy."""
 
 _END_S: Final = 10.0
+_KILLED_S: Final = 2.0
 _MAX_PORTS: Final = 100
 _SETTINGS: Final = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # with it ten processes and 2.4 GB, without two and 0.5 GB
@@ -163,3 +164,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # a child may outlive its parent
         process.wait()
+        _wait_for_children(process.pid)
+
+
+def _wait_for_children(group: int) -> None:
+    """Until no process of a killed group is left to hold its port; not for ever, as nobody may collect the dead."""
+    until = time.monotonic() + _KILLED_S
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(group, 0)
+            time.sleep(0.02)
