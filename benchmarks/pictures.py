@@ -154,13 +154,16 @@ def _kept(png: bytes, file: Path) -> Path:
 
 
 def _in_fewer_colors(picture: Image.Image, num_colors: int) -> Image.Image:
-    """In the colours that occur most: averages of them would turn a dot in a backbone's colour grey."""
+    """In the backbones' colours and those that occur most: averages of them would turn a backbone's dot grey."""
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageColor
+
+    from orchestrator.tracking.color import PALETTE
 
     found, counts = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
     palette = Image.new("P", (1, 1))
-    palette.putpalette(found[np.argsort(-counts)[:num_colors]].tobytes())
+    commonest = found[np.argsort(-counts)[: num_colors - len(PALETTE)]].tobytes()
+    palette.putpalette(bytes(part for color in PALETTE for part in ImageColor.getrgb(color)) + commonest)
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
