@@ -19,6 +19,7 @@ CHECKED_ONLY = {
     "pip install": "changes this very environment: .ci/run runs these lines in one of its own",
     "pytest": "these are the tests: .ci/run runs that line",
     "benchmarks": "minutes each: tests/benchmarks runs them small",
+    "mlflow models": "serves until it is ended: tests/test_end_to_end.py loads such a folder by mlflow.pyfunc",
     "ray up": "starts machines: tests/cluster does it on made-up ones, and on AWS it costs money",
     "ray down": "ends the machines of ray up",
     "ray exec": "needs the machines of ray up; the command that it runs there is checked as one of ours",
@@ -40,6 +41,10 @@ def check(command: Command, repository: Path) -> None:
                 parse_ours(next(c for c in of_line(inner) if c.key.startswith("orchestrator ")))
     elif command.key == "benchmarks":
         assert importlib.util.find_spec(command.words[2]) is not None
+    elif command.key == "mlflow models":
+        from mlflow.models.cli import commands as models
+
+        models.commands[words[0]].make_context(words[0], words[1:])
     elif command.key == "pytest":
         for path in (word for word in words if "/" in word):
             assert (repository / path).exists(), path
