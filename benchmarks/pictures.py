@@ -1,18 +1,12 @@
-"""The README's pictures, photographed from a real sweep: MLflow's views, the report, a terminal."""
+"""The README's pictures, photographed from a real sweep: MLflow's views and the report."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import io
 import json
-import os
-import pty
-import struct
-import subprocess
 import sys
-import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -41,7 +35,6 @@ VIEWS: Final = {
 ASSISTANT: Final = "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"
 """Key that MLflow's pages leave in a browser once they have opened their assistant, which they do once."""
 
-COLUMNS: Final = 118
 REPORTS: Final[dict[str, dict[str, Any]]] = {
     "report": {"width": WIDTH, "height": 1500},
     "report_dark": {"width": WIDTH, "height": 1000, "color_scheme": "dark"},
@@ -58,10 +51,8 @@ def photograph(folder: SweepFolder, output: Path) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     config = recorded_config(folder)
     tasks = [task.name for task in config.tasks]
-    made = []
     with launched() as browser:
-        made.append(_terminal(browser, folder, output))
-        made += _reports(browser, folder, output)
+        made = list(_reports(browser, folder, output))
         with comparing(folder, tracking_uri(config), tasks, None, _say) as comparison:
             for name, url in comparison.pages[0].views.items():
                 made.append(_view(browser, name, url, output))
@@ -83,41 +74,6 @@ def _reports(browser: Browser, folder: SweepFolder, output: Path) -> Iterator[Pa
         with _page(browser, **options) as page:
             page.goto(address)
             yield _kept(page.screenshot(), output / f"{name}.png")
-
-
-def _terminal(browser: Browser, folder: SweepFolder, output: Path) -> Path:
-    """What ``rank`` prints on a terminal, drawn by rich and photographed."""
-    from rich.console import Console
-    from rich.text import Text
-
-    command = ["rank", folder.sweep_id, "--storage", str(folder.path.parent)]
-    shown = f"$ python -m orchestrator rank {folder.sweep_id}\n"
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(shown + _on_terminal(command).rstrip()))
-    with _page(browser, width=WIDTH, height=600) as page:
-        page.set_content(f'<body style="margin: 0">{console.export_svg(title="orchestrator")}</body>')
-        return _kept(page.locator("svg").first.screenshot(), output / "rank.png")
-
-
-def _on_terminal(arguments: list[str]) -> str:
-    """Run a command on a pseudo-terminal; its output with colours."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        stdout=theirs,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)},
-    )
-    os.close(theirs)
-    pieces = []
-    with contextlib.suppress(OSError):  # the other side was closed
-        while piece := os.read(ours, 65536):
-            pieces.append(piece)
-    os.close(ours)
-    if process.wait():
-        raise SystemExit(f"orchestrator {' '.join(arguments)} failed with exit code {process.returncode}")
-    return b"".join(pieces).decode().replace("\r\n", "\n")
 
 
 @contextlib.contextmanager
