@@ -27,7 +27,7 @@ def test_exported_names_are_exact() -> None:
     assert ranking.__all__ == [
         *("PAIRS", "PRESETS", "RANKING", "Aggregate", "Comparison", "InvalidTable", "NoCompletedTrial"),
         *("Planned", "ProfileTables", "RaceEnd", "Ranking", "RankingOptions", "Verdict", "aggregate", "choose"),
-        *("common_weights", "compare", "profile_tables", "rank", "rank_scores", "superseded"),
+        *("common_weights", "compare", "fallen", "profile_tables", "rank", "rank_scores", "superseded"),
     ]
 
 
