@@ -42,6 +42,7 @@ class Minute:
 
     seen: Seen
     folder: SweepFolder
+    shell: Shell
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def minute(new_shell: Callable[[str], Shell]) -> Minute:
     shell = new_shell("minute")
     seen = watch("sweep", shell.write(SWEEP), folder=shell.folder, env=shell.env, width=80)
     assert seen.code == 0, "\n".join(seen.last)
-    return Minute(seen, shell.sweep())
+    return Minute(seen, shell.sweep(), shell)
 
 
 def test_the_first_second_says_what_will_happen(minute: Minute) -> None:
@@ -116,3 +117,21 @@ def test_what_happened_is_shown_at_every_width(minute: Minute, width: int, env: 
 def test_nothing_else_was_printed(minute: Minute) -> None:
     for word in ("Traceback", "Warning", "ray::", "Trial status", "\ufffd"):
         assert word not in minute.seen.raw, word
+
+
+def test_a_wide_terminal_shows_more(minute: Minute) -> None:
+    shell, extended = minute.shell, ("sweep", "--extend", minute.folder.sweep_id, "--set", "confirmation.seeds=3")
+    seen = watch(*extended, folder=shell.folder, env=shell.env, width=200, height=50)
+    assert seen.code == 0, "\n".join(seen.last)
+    boards = [frame for frame in seen.frames if any("slots busy" in line for line in frame)]
+    assert boards
+    narrow, wide = (
+        max((line for frame in frames for line in frame if line.split()[:1] == ["backbone"]), key=len).split()
+        for frames in (minute.seen.frames, boards)
+    )
+    assert set(narrow) < set(wide), "columns that 80 have no room for"
+    [header] = [line for line in seen.last if line.split()[:1] == ["rank"]]
+    assert 80 < len(header) < 200
+    assert "P(best)" in header
+    assert "P(best)" not in "".join(minute.seen.last)
+    assert seen.last[-3].startswith("report    ")
