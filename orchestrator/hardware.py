@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trainables.data.reading import num_cores
+from trainables.cores import num_cores
 
 __all__ = ["Hardware", "this_machine"]
 

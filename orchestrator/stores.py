@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import UsageError, redact
 from orchestrator.redaction import hide
 
-__all__ = ["storage_folder", "tracking_uri"]
+__all__ = ["shown_path", "storage_folder", "tracking_uri"]
 
 
 def storage_folder(config: SweepConfig) -> Path:
@@ -34,3 +35,12 @@ def tracking_uri(config: SweepConfig) -> str:
         hide(config.tracking_uri)
         return config.tracking_uri
     return f"sqlite:///{storage_folder(config)}/mlflow.db"
+
+
+def shown_path(path: Path) -> str:
+    """From the working directory, where that is shorter."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive, on Windows
+        return str(path)
+    return relative if len(relative) < len(str(path)) else str(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,10 +70,11 @@ def _print(outcome: Outcome, console: Console) -> None:
 def _last_lines(outcome: Outcome) -> Iterator[tuple[str, str]]:
     """Where to look and what to type: the report, the comparison, one's own data; and what went wrong, if anything."""
     from orchestrator.conduct import resume_command
+    from orchestrator.stores import shown_path
 
     folder = outcome.folder
     storage = folder.path.parent
-    where = "" if storage == Path("sweeps").resolve() else f" --storage {shlex.quote(_short(storage))}"
+    where = "" if storage == Path("sweeps").resolve() else f" --storage {shlex.quote(shown_path(storage))}"
     failed = folder.trials.read()["state"].to_pylist().count("failed")
     show = f"python -m orchestrator show {folder.sweep_id}{where}"
     if failed:
@@ -84,7 +84,7 @@ def _last_lines(outcome: Outcome) -> Iterator[tuple[str, str]]:
     if outcome.interrupted is not None:
         yield "go on", resume_command(folder)
     report = folder.path / "report.html"
-    yield "report", _short(report if report.exists() else folder.path / "ranking.csv")
+    yield "report", shown_path(report if report.exists() else folder.path / "ranking.csv")
     for link in _links(outcome, f"python -m orchestrator ui {folder.sweep_id}{where}"):
         yield "compare", link
     if _is_example(folder):
@@ -105,9 +105,3 @@ def _is_example(folder: SweepFolder) -> bool:
     """Whether all its data came with the package: then one's own come next."""
     tasks = yaml.safe_load(folder.config_file.read_text(encoding="utf-8"))["tasks"]
     return all(task.get("data", "digits") == "digits" for task in tasks)
-
-
-def _short(path: Path) -> str:
-    """From here, where that is shorter."""
-    relative = os.path.relpath(path)
-    return relative if len(relative) < len(str(path)) else str(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.errors import one_line, redact
+from orchestrator.models.merit import merit
 from orchestrator.workers.request import RunRequest
 from trainables.errors import TrainableError
 from trainables.exported.facts import read_facts
@@ -39,7 +40,7 @@ def keep_model(finetuner: Finetuner, request: RunRequest, test_score: float) -> 
         "number": request.number,
         "seed": request.config.seed,
     }
-    mine = require_best(finetuner.best).val_score, -request.number
+    mine = merit(require_best(finetuner.best).val_score, request.number)
     try:
         if any(standing > mine for standing in _others(folder, request).values()):
             return None
@@ -65,7 +66,7 @@ def _others(folder: Path, request: RunRequest) -> dict[Path, tuple[float, int]]:
         except TrainableError:  # removed meanwhile, by whoever left a better one
             continue
         if _without_seed(facts.config) == _without_seed(asdict(request.config)):
-            found[other] = facts.val_score, -int(facts.origin["number"])
+            found[other] = merit(facts.val_score, int(facts.origin["number"]))
     return found
 
 

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from orchestrator.folder import SweepFolder
 from orchestrator.models.card import model_card
+from orchestrator.models.merit import merit
 from orchestrator.ranking import superseded
 from orchestrator.tracking import ModelInfo
 from trainables.errors import WeightsUnavailable
@@ -102,5 +102,5 @@ def _confirmations(folder: SweepFolder) -> Mapping[str, set[tuple[str, int]]]:
     return found
 
 
-def _merit(model: KeptModel) -> tuple[Any, ...]:
-    return model.facts.val_score, -model.number
+def _merit(model: KeptModel) -> tuple[float, int]:
+    return merit(model.facts.val_score, model.number)

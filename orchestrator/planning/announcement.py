@@ -10,9 +10,10 @@ from typing import Final
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import redact
+from orchestrator.hardware import this_machine
 from orchestrator.planning.plan import Plan, StudyPlan
 from orchestrator.planning.table import duration
-from orchestrator.stores import storage_folder
+from orchestrator.stores import shown_path, storage_folder
 from trainables.config import TaskSpec
 
 __all__ = ["announcement"]
@@ -24,7 +25,6 @@ _SLOWEST: Final = 2.0
 """Times the plan's estimate that small runs took on two cores: there are overheads it knows nothing of."""
 
 _MOST_TASKS: Final = 5
-_NVIDIA: Final = Path("/proc/driver/nvidia/gpus")
 
 
 def announcement(config: SweepConfig, plan: Plan, *, address: str | None) -> list[tuple[str, str]]:
@@ -35,7 +35,10 @@ def announcement(config: SweepConfig, plan: Plan, *, address: str | None) -> lis
     """
     lines = [("", _what(config, plan))]
     lines += [("data", text) for text in _data(config)]
-    lines += [("results", f"{_short(storage_folder(config))}, in a folder of their own"), ("MLflow", _tracking(config))]
+    lines += [
+        ("results", f"{shown_path(storage_folder(config))}, in a folder of their own"),
+        ("MLflow", _tracking(config)),
+    ]
     lines.append(("time", _time(config, plan, address)))
     return lines
 
@@ -99,7 +102,7 @@ def _has_own_val(task: TaskSpec) -> bool:
 
 def _tracking(config: SweepConfig) -> str:
     if config.tracking_uri == "auto":
-        return f"{_short(storage_folder(config) / 'mlflow.db')}, a database; no server is needed"
+        return f"{shown_path(storage_folder(config) / 'mlflow.db')}, a database; no server is needed"
     return redact(config.tracking_uri)
 
 
@@ -112,9 +115,10 @@ def _time(config: SweepConfig, plan: Plan, address: str | None) -> str:
             f"{duration(compute_s)} of computing by the plan, divided by what the cluster runs at a time; "
             "measured once runs have ended"
         )
-    if config.resources.gpus_per_trial != 0 and _NVIDIA.is_dir():
+    machine = this_machine()
+    if config.resources.gpus_per_trial != 0 and machine.num_gpus:
         return f"{duration(compute_s)} without the GPU, less with it; measured once runs have ended"
-    slots = _slots(config, plan)
+    slots = _slots(config, plan, machine.num_cores)
     each = "one run" if slots == 1 else f"{slots} runs"
     least, most = (_START_S + factor * compute_s / slots for factor in (1.0, _SLOWEST))
     guess = " if it ends as races usually do" if plan.allocation == "race" else ""
@@ -129,22 +133,12 @@ def _between(least_s: float, most_s: float) -> str:
     return f"{least} to {most} {unit}" if least < most else f"about {most} {unit}"
 
 
-def _slots(config: SweepConfig, plan: Plan) -> int:
+def _slots(config: SweepConfig, plan: Plan, num_cores: int) -> int:
     """Runs at a time on this machine, as Ray will count its cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fitting = max(1, cores // config.resources.cpus_per_trial)
+    fitting = max(1, num_cores // config.resources.cpus_per_trial)
     most = config.resources.max_concurrent
     return min(fitting if most == "auto" else min(most, fitting), plan.runs)
 
 
 def _short_data(data: str) -> str:
-    return _short(Path(data)) if os.path.isabs(data) else redact(data)
-
-
-def _short(path: Path) -> str:
-    """From here, where that is shorter."""
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:  # another drive, on Windows
-        return str(path)
-    return relative if len(relative) < len(str(path)) else str(path)
+    return shown_path(Path(data)) if os.path.isabs(data) else redact(data)

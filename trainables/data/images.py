@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from trainables.cores import num_cores
 from trainables.data.mapped import read_only
-from trainables.data.reading import Reader, num_cores
+from trainables.data.reading import Reader
 from trainables.data.samples import Encoded, Pixels
 from trainables.data.sources.contract import Source
 from trainables.data.store import Content, Growing, stored

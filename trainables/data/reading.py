@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from trainables.data.sources.contract import Source
 
-__all__ = ["Reader", "num_cores"]
+__all__ = ["Reader"]
 
 T = TypeVar("T")
 
@@ -84,8 +83,3 @@ class Reader(Generic[T]):
         except ValueError as error:
             return None, 0, str(error)[:_MAX_REASON] or type(error).__name__
         return content, fingerprint, ""
-
-
-def num_cores() -> int:
-    """Cores this process may run on, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from trainables.config import Kind, TaskSpec
+from trainables.cores import num_cores
 from trainables.data.beside import located
 from trainables.data.described import nothing_readable, open_described
 from trainables.data.duplicates import contradictions, copies
-from trainables.data.reading import Reader, num_cores
+from trainables.data.reading import Reader
 from trainables.data.source import Source
 from trainables.data.sources.contract import PART_OF, PARTS
 from trainables.data.split import SplitIndices, split_indices
