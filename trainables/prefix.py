@@ -145,6 +145,7 @@ class Prefix:
         return json.dumps(
             {
                 "backbone": backbone.spec.name,
+                "convolutions": "trimmed",
                 "prepare": [type(self._prepare).__name__, module_digest(self._prepare)],
                 "bf16": uses_bf16(self._precision, self._device),
                 "device": self._device.type if self._device.type == "cpu" else torch.cuda.get_device_name(self._device),

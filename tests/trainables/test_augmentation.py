@@ -18,6 +18,7 @@ from trainables.data import Task
 from trainables.errors import InvalidConfig
 from trainables.finetune import Finetuner
 from trainables.preprocessing import AudioPreprocessing
+from trainables.step import TrainStep
 
 SIDE = 16
 
@@ -82,9 +83,25 @@ class TestFinetuning:
         for split in (plain.task.val, plain.task.test, plain.task.train):
             assert torch.equal(plain.predict(split)[0], augmented.predict(split)[0])
 
-    def test_training_does(self, make: Callable[..., Finetuner]) -> None:
-        losses = {name: make(augmentation=name).train_epoch().train_loss for name in ("none", "flip", "crop_flip")}
-        assert len(set(losses.values())) == 3
+    def test_training_does(self, make: Callable[..., Finetuner], monkeypatch: pytest.MonkeyPatch) -> None:
+        shown: list[Tensor] = []
+        step = TrainStep.__call__
+
+        def seen(self: TrainStep, state: Tensor, targets: Tensor) -> Tensor:
+            shown.append(state)
+            return step(self, state, targets)
+
+        monkeypatch.setattr(TrainStep, "__call__", seen)
+        epochs = []
+        for name in ("none", "flip", "crop_flip"):
+            shown.clear()
+            make(augmentation=name, freeze_depth=0).train_epoch()
+            epochs.append(torch.cat(shown))
+        plain, flipped, cropped = epochs
+        mirrored = (flipped != plain).flatten(1).any(1)
+        assert 0.3 < mirrored.float().mean() < 0.7
+        assert torch.equal(flipped[mirrored], plain[mirrored].flip(-1))
+        assert (cropped != plain).flatten(1).any(1).float().mean() > 0.7
 
     def test_a_run_with_views_is_the_same_twice_and_after_a_resume(self, make: Callable[..., Finetuner]) -> None:
         whole = make(augmentation="crop_flip", max_epochs=3)

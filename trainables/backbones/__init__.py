@@ -9,6 +9,7 @@ import torch
 from trainables.backbones.chain import Backbone
 from trainables.backbones.head import replace_head
 from trainables.backbones.hf import build_hf
+from trainables.backbones.taps import trim_convolutions
 from trainables.backbones.timm import build_timm
 from trainables.backbones.torchvision import build_torchvision
 from trainables.catalog import RANDOM, BackboneSpec
@@ -45,4 +46,5 @@ def build(spec: BackboneSpec, *, load_weights: bool = True) -> Backbone:
             backbone = load_plugin(spec.source)(spec if load_weights else replace(spec, weights=RANDOM))
     if not isinstance(backbone, Backbone):
         raise InvalidConfig(f"the plug-in of {spec.name} must return a Backbone, it returned {type(backbone).__name__}")
+    trim_convolutions(backbone)
     return backbone.eval()
