@@ -7,7 +7,6 @@ its gradient is the zero that it would be. A 3x3 filter on one pixel is a 1x1 fi
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -60,7 +59,6 @@ class Seen(NamedTuple):
     is_all: bool
 
 
-@lru_cache(maxsize=4096)
 def seen(size: int, num_taps: int, padding: int, stride: int, dilation: int) -> Seen:
     """The taps that some output has inside `size` values, where leaving the others out keeps every output.
 
