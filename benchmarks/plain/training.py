@@ -50,6 +50,8 @@ def train(config: dict[str, Any]) -> None:
     val, test = (DataLoader(splits[part], 256, generator=generator) for part in ("val", "test"))
 
     model = build_model(config["backbone"], len(splits["train"].classes), config["seed"])
+    # Batches follow: a convolution works in the order that its filter has.
+    model.to(memory_format=torch.channels_last if config.get("channels_last") else torch.contiguous_format)
     depth = round(config["freeze_frac"] * len(layers(model)))
     frozen = freeze(model, depth)
     optimizer = _optimizer(model, config)

@@ -99,6 +99,13 @@ def test_the_gradient_lies_in_memory_as_the_filter_does(layout: torch.memory_for
     assert conv.weight.grad.stride() == conv.weight.stride()
 
 
+@pytest.mark.filterwarnings("error")
+def test_it_is_one_graph_for_the_compiler() -> None:
+    conv, pixel = trimmed(nn.Conv2d(8, 8, 3, padding=1)), torch.randn(2, 8, 1, 1)
+    whole_graph = torch.compile(conv, backend="eager", fullgraph=True)
+    torch.testing.assert_close(whole_graph(pixel), conv(pixel))
+
+
 def test_other_convolutions_stay_as_they_are() -> None:
     class Own(nn.Conv2d):
         pass
