@@ -36,7 +36,7 @@ class TrimmedConv2d(nn.Conv2d):
         if input.device.type != "cpu" or not any(self.padding):
             return self._whole(input, weight, bias)
         height, width = (seen(input.shape[dim - 2], *(each[dim] for each in self._geometry)) for dim in range(2))
-        if height.is_all and width.is_all:
+        if (height.is_all and width.is_all) or not (height.is_usual and width.is_usual):
             return self._whole(input, weight, bias)
         kept: Tensor = _Kept.apply(weight, height.taps, width.taps)
         padding = height.padding, width.padding
@@ -57,6 +57,8 @@ class Seen(NamedTuple):
     taps: slice
     padding: int
     is_all: bool
+    is_usual: bool
+    """Whether no output lies in the padding alone: PyTorch 2.14 crashes on some of the others under channels_last."""
 
 
 def seen(size: int, num_taps: int, padding: int, stride: int, dilation: int) -> Seen:
@@ -64,7 +66,7 @@ def seen(size: int, num_taps: int, padding: int, stride: int, dilation: int) -> 
 
     Tap t of output o is at ``o * stride + t * dilation - padding``.
     """
-    everything = Seen(slice(0, num_taps), padding, True)
+    everything = Seen(slice(0, num_taps), padding, True, padding <= dilation * (num_taps - 1))
     num_outputs = _num_outputs(size, num_taps, padding, stride, dilation)
     last_start = (num_outputs - 1) * stride - padding
     first = max(0, -(last_start // dilation))
@@ -74,7 +76,7 @@ def seen(size: int, num_taps: int, padding: int, stride: int, dilation: int) -> 
         return everything
     if _num_outputs(size, stop - first, remaining, stride, dilation) != num_outputs:
         return everything
-    return Seen(slice(first, stop), remaining, False)
+    return Seen(slice(first, stop), remaining, False, remaining <= dilation * (stop - first - 1))
 
 
 def _num_outputs(size: int, num_taps: int, padding: int, stride: int, dilation: int) -> int:
