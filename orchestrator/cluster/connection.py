@@ -29,8 +29,8 @@ _ENVIRONMENT: Final = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # its snapshots are never restored
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_RESULT_BUFFER_LENGTH": "0",
-    # Workers are started with this environment. Tensors come and go with every batch: in large pages, where the kernel
-    # has them for who asks, epochs on a CPU are up to a tenth shorter. Other C libraries do not read it.
+    # A local Ray's workers inherit it. Tensors come and go with every batch: in large pages, where the kernel has them
+    # for who asks, epochs on a CPU are up to a tenth shorter. Other C libraries do not read it.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 

@@ -15,6 +15,9 @@ from trainables.backbones.taps import TrimmedConv2d, seen, trim_convolutions
 from trainables.catalog import lookup
 from trainables.flops import counted_flops
 
+Pair = tuple[int, int]
+"""Of height and width."""
+
 
 def trimmed(conv: nn.Conv2d) -> nn.Conv2d:
     twin = copy.deepcopy(conv)
@@ -45,12 +48,7 @@ def outcome(conv: nn.Conv2d, images: Tensor) -> tuple[Tensor, ...]:
     depthwise=st.booleans(),
 )
 def test_outputs_and_gradients_are_those_of_the_whole_filter(
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    padding: tuple[int, int],
-    stride: tuple[int, int],
-    dilation: tuple[int, int],
-    depthwise: bool,
+    size: Pair, kernel: Pair, padding: Pair, stride: Pair, dilation: Pair, depthwise: bool
 ) -> None:
     reach = [size[d] + 2 * padding[d] - dilation[d] * (kernel[d] - 1) for d in (0, 1)]
     assume(min(reach) >= 1)
@@ -70,11 +68,7 @@ def test_outputs_and_gradients_are_those_of_the_whole_filter(
     ],
 )
 def test_padding_wider_than_the_filter_is_left_to_pytorch(
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    padding: tuple[int, int],
-    stride: tuple[int, int],
-    dilation: tuple[int, int],
+    size: Pair, kernel: Pair, padding: Pair, stride: Pair, dilation: Pair
 ) -> None:
     """PyTorch 2.14 dies of some of these where filters lie in memory as channels_last."""
     whole = nn.Conv2d(4, 4, kernel, stride, padding, dilation)
