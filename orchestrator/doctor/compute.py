@@ -10,6 +10,7 @@ from typing import Any, Final
 from orchestrator.doctor.finding import Finding, broken, ok, skipped, warning
 from orchestrator.doctor.subject import Subject
 from orchestrator.doctor.versions import pip_install
+from trainables.cores import num_cores
 
 __all__ = ["cuda", "torch_works"]
 
@@ -42,7 +43,7 @@ def torch_works(subject: Subject) -> Iterator[Finding]:
         return
     wanted = subject.config.resources.cpus_per_trial
     torch.set_num_threads(wanted)
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cores()
     if wanted > cores and subject.sweep is not None and subject.address is None:
         yield warning(
             "torch",

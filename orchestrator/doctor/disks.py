@@ -12,6 +12,7 @@ from typing import Final
 from orchestrator.doctor.finding import Finding, broken, ok, warning
 from orchestrator.doctor.subject import Subject
 from orchestrator.errors import EnvironmentUnusable, UsageError
+from trainables.cores import num_cores
 
 __all__ = ["disk", "ray_disk"]
 
@@ -52,7 +53,7 @@ def disk(subject: Subject) -> Iterator[Finding]:
 def _trials_at_a_time(subject: Subject) -> int:
     """On this machine; on a cluster as many as this one would hold, as no node has been asked."""
     resources = subject.config.resources
-    most = max(1, len(os.sched_getaffinity(0)) // resources.cpus_per_trial)
+    most = max(1, num_cores() // resources.cpus_per_trial)
     return most if resources.max_concurrent == "auto" else min(most, resources.max_concurrent)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Final
 
 from orchestrator.doctor.finding import Finding, broken, ok, skipped, warning
 from orchestrator.doctor.subject import Subject
+from trainables.cores import num_cores
 
 __all__ = ["memory", "open_files", "shared_memory"]
 
@@ -34,7 +34,7 @@ def memory(subject: Subject) -> Iterator[Finding]:
         return
     resources = subject.config.resources
     here = subject.address is None  # else trials are elsewhere
-    most = max(1, len(os.sched_getaffinity(0)) // resources.cpus_per_trial)
+    most = max(1, num_cores() // resources.cpus_per_trial)
     trials = (most if resources.max_concurrent == "auto" else min(most, resources.max_concurrent)) if here else 0
     wanted = DRIVER_BYTES + trials * WORKER_BYTES
     text = f"{available / GIB:.1f} GiB available"
